@@ -1,0 +1,150 @@
+"""Arms: one model as trained by one protocol, as data.
+
+An arm is frozen (``cut`` is None: a logistic head on the pooled features of the whole backbone) or fine-tuned
+from ``cut`` on (the layers after it and the head are trained by gradient descent). Imports no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+
+from bonescan_utils.backbones import BACKBONES, get_backbone
+
+POOLINGS = ("avg", "max", "avg_max", "lse")
+SCHEDULES = ("constant", "cosine")
+SELECTIONS = ("best", "last")
+
+
+class ArmError(ValueError):
+    """An arm whose settings contradict each other, or an unknown arm; one readable line."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arm:
+    """Settings of one arm.
+
+    Attributes:
+        name: the arm's name in every table.
+        backbone: key of BACKBONES.
+        cut: last frozen layer (or ``before:<layer>``); None freezes the whole backbone.
+        output: layer whose activation is pooled; None for the backbone's own last layer.
+        pooling: ``avg``, ``max``, ``avg_max`` (both, joined) or ``lse`` (log-mean-exp, between the two).
+        dense_units: units of the hidden ReLU layer of the head; 0 for none.
+        dropout: share of hidden units (or pooled channels) dropped in training, 0-1.
+        copies: augmented copies per training scan to draw from, next to the scan itself.
+        epochs: passes over the training scans, at most.
+        batch_size: scans per gradient step.
+        learning_rate: peak step size of AdamW.
+        head_learning_rate: peak step size of the head; None for the same.
+        weight_decay: decoupled weight decay of AdamW (kernels only).
+        schedule: ``constant``, or ``cosine`` (one warm-up epoch, then cosine decay to zero at ``epochs``).
+        ema: momentum of the weight averaging per step, 0-1; 0 for none.
+        label_smoothing: labels become ``y (1 - s) + s / 2``.
+        select: keep the epoch with the ``best`` tuning AUROC, or the ``last``.
+        patience: epochs without a better tuning AUROC after which training stops; 0 never stops early.
+        via: frozen arms only: layer whose cached activation the pooled features are computed from, so that an
+            arm cut there shares the work; changes nothing but rounding.
+    """
+
+    name: str
+    backbone: str
+    cut: str | None = None
+    output: str | None = None
+    pooling: str = "avg"
+    dense_units: int = 0
+    dropout: float = 0.0
+    copies: int = 0
+    epochs: int = 0
+    batch_size: int = 16
+    learning_rate: float = 5e-5
+    head_learning_rate: float | None = None
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    ema: float = 0.0
+    label_smoothing: float = 0.0
+    select: str = "best"
+    patience: int = 0
+    via: str | None = None
+
+    def __post_init__(self) -> None:
+        """Checks the settings.
+
+        Raises:
+            ArmError: a value is out of range, or two contradict each other.
+        """
+        get_backbone(self.backbone)
+        self._one_of("pooling", POOLINGS)
+        self._one_of("schedule", SCHEDULES)
+        self._one_of("select", SELECTIONS)
+        for field, low, high in _RANGES:
+            value = getattr(self, field)
+            if not low <= value <= high:
+                raise ArmError(f"arm {self.name}: {field}={value!r} is not within {low}-{high}")
+        if self.frozen and (self.dense_units or self.epochs or self.dropout or self.ema):
+            raise ArmError(f"arm {self.name}: a frozen arm (cut=None) has a logistic head and no epochs")
+        if not self.frozen and (self.epochs < 1 or self.via):
+            raise ArmError(f"arm {self.name}: an arm cut at {self.cut} needs epochs >= 1 and no via")
+        if self.select == "last" and self.patience:
+            raise ArmError(f"arm {self.name}: patience={self.patience} has no meaning with select='last'")
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the whole backbone is frozen."""
+        return self.cut is None
+
+    @property
+    def fingerprint(self) -> str:
+        """Short hash of all settings, equal for equal arms."""
+        text = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def _one_of(self, field: str, allowed: tuple[str, ...]) -> None:
+        if getattr(self, field) not in allowed:
+            raise ArmError(
+                f"arm {self.name}: {field}={getattr(self, field)!r}; expected one of {', '.join(allowed)}"
+            )
+
+
+_RANGES = (
+    ("dense_units", 0, 65_536), ("dropout", 0.0, 0.95), ("copies", 0, 1000), ("epochs", 0, 10_000),
+    ("batch_size", 1, 4096), ("learning_rate", 1e-9, 1.0), ("weight_decay", 0.0, 1.0), ("ema", 0.0, 0.99999),
+    ("label_smoothing", 0.0, 0.5), ("patience", 0, 10_000),
+)  # fmt: skip
+
+
+def _finetuned(name: str, backbone: str) -> Arm:
+    """The proposed protocol for a backbone: its last stage fine-tuned, the same head, the same training."""
+    return Arm(
+        name=name, backbone=backbone, cut=BACKBONES[backbone].last_stage_cut, pooling="avg",
+        dense_units=256, dropout=0.5, copies=3, epochs=10, batch_size=16, learning_rate=5e-5, patience=4,
+    )  # fmt: skip
+
+
+def _frozen(backbone: str, via: str | None = None) -> Arm:
+    return Arm(name=backbone, backbone=backbone, via=via)
+
+
+ARMS: dict[str, Arm] = {
+    arm.name: arm
+    for arm in (
+        _finetuned("proposed", "vgg16"),
+        _frozen("vgg16", via="block4_pool"),
+        *(_frozen(backbone) for backbone in BACKBONES if backbone != "vgg16"),
+        *(_finetuned(f"{backbone}_finetuned", backbone) for backbone in BACKBONES if backbone != "vgg16"),
+    )
+}
+"""The arms of the study. ``<backbone>_finetuned`` gives the others the proposed protocol."""
+
+
+def get_arm(name: str) -> Arm:
+    """The settings of one arm.
+
+    Raises:
+        ArmError: there is no such arm.
+    """
+    try:
+        return ARMS[name]
+    except KeyError:
+        raise ArmError(f"arm {name!r} is unknown; expected one of {', '.join(ARMS)}") from None

@@ -1,0 +1,41 @@
+"""Forward: a model run over many rows in equal batches."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+Forward = Callable[[np.ndarray], np.ndarray]
+Reader = Callable[[slice], np.ndarray]
+
+
+def compile_forward(model: keras.Model) -> Forward:
+    """The model in inference mode as one compiled function, float32 in and out."""
+
+    @tf.function
+    def forward(x: tf.Tensor) -> tf.Tensor:
+        return tf.cast(model(tf.cast(x, model.inputs[0].dtype), training=False), tf.float32)
+
+    return lambda x: forward(tf.constant(x, tf.float32)).numpy()
+
+
+def run_in_batches(
+    forward: Forward, read: Reader, n: int, *, batch: int, label: str = ""
+) -> Iterator[np.ndarray]:
+    """Yields what ``forward`` makes of rows 0..n-1, batch by batch, with a progress bar if there is a label.
+
+    The last batch is filled up, so that a row's result does not depend on how many come with it.
+    """
+    for start in tqdm(range(0, n, batch), desc=label, disable=not label, unit="batch", leave=False):
+        x = read(slice(start, min(start + batch, n)))
+        filled = np.concatenate([x, np.repeat(x[-1:], batch - len(x), axis=0)]) if len(x) < batch else x
+        yield forward(filled)[: len(x)]
+
+
+def as_rgb(images: np.ndarray) -> np.ndarray:
+    """Grey images (n, h, w), 0-255, as float32 with three equal channels (n, h, w, 3)."""
+    return np.repeat(np.asarray(images, np.float32)[..., None], 3, axis=-1)

@@ -1,0 +1,67 @@
+"""The gate: is a path a file that may be opened, and what is in it? Judged by content, never by suffix."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from bonescan_utils.scan import ScanError
+
+MAX_FILE_BYTES = 512 << 20
+
+_KINDS = (
+    (b"\x89PNG\r\n\x1a\n", "png", "a PNG image"),
+    (b"II*\x00", "tiff", "a TIFF image"),
+    (b"MM\x00*", "tiff", "a TIFF image"),
+    (b"\x93NUMPY", "npy", "a NumPy array"),
+    (b"\xff\xd8\xff", "jpeg", "a JPEG image"),
+    (b"PK\x03\x04", "zip", "a ZIP archive"),
+    (b"\x1f\x8b", "gzip", "a gzip archive"),
+    (b"%PDF", "pdf", "a PDF"),
+    (b"version https://git-lfs", "lfs", "a Git LFS pointer (the file itself was not fetched)"),
+)
+
+
+def check_file(path: str | Path) -> None:
+    """Checks that a path is a regular, readable file of a size that can be read.
+
+    Raises:
+        ScanError: `absent`, `not_file`, `empty`, `too_large` or `unreadable`.
+    """
+    try:
+        status = Path(path).stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ScanError("absent", "no such file", path=path, hint="Check the path and the root.") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or "no usable path"
+        raise ScanError("unreadable", f"cannot be opened ({reason})", path=path) from None
+    if not stat.S_ISREG(status.st_mode):
+        raise ScanError("not_file", "a folder or device; expected a regular file", path=path)
+    if status.st_size == 0:
+        raise ScanError("empty", "zero bytes", path=path, hint="Copy it again.")
+    if status.st_size > MAX_FILE_BYTES:
+        size = f"{status.st_size:,} bytes; at most {MAX_FILE_BYTES:,} are read"
+        raise ScanError("too_large", size, path=path)
+    if not os.access(path, os.R_OK):
+        raise ScanError("unreadable", "no permission to read it", path=path)
+
+
+def file_kind(path: str | Path) -> tuple[str, str]:
+    """Returns what a file holds, as a short word (`dicom`, `png`, `tiff`, `npy`, ...) and in words.
+
+    Raises:
+        ScanError: See `check_file`.
+    """
+    check_file(path)
+    with Path(path).open("rb") as stream:
+        start = stream.read(512)
+    if start[128:132] == b"DICM":
+        return "dicom", "a DICOM file"
+    for magic, kind, words in _KINDS:
+        if start.startswith(magic):
+            return kind, words
+    if start.lstrip()[:1] == b"<":
+        return "html", "an HTML or XML page"
+    text = all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in start)
+    return ("text", "text") if text else ("unknown", "unknown content")

@@ -1,0 +1,90 @@
+"""Groups: how well arms do within groups of scans, such as by visible lesion count, sex or site."""
+
+from __future__ import annotations
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+
+from bonescan_utils.intervals import N_BOOT, Estimate, PatientBootstrap, auroc, weighted_auroc
+from bonescan_utils.predictions import ArmScores, arm_scores
+
+
+def auroc_by_group(
+    predictions: pd.DataFrame,
+    groups: pd.Series,
+    *,
+    against: str = "all",
+    min_scans: int = 10,
+    seed: int = 0,
+    n_boot: int = N_BOOT,
+    partition: str = "test",
+) -> pd.DataFrame:
+    """AUROC of every arm within groups of scans.
+
+    Args:
+        predictions: One row per scan and arm (see `predictions.arm_scores`).
+        groups: Group of each scan, indexed by `scan_id`, such as `"3-6"` lesions or a site; '' or NaN
+            is unknown.
+        against: `all` sets a group's positive scans against all negative scans (for groups that only positive
+            scans have, such as lesion counts); `same` against the negative scans of that group.
+        min_scans: A group with fewer positive, or negative, scans gets no estimate.
+        seed: Seed of the patient bootstrap (used only where patients have several scans).
+        n_boot: Resamples of that bootstrap.
+        partition: The partition to evaluate.
+
+    Returns:
+        A row per arm and group: `arm, group, estimate, ci_low, ci_high, method, n, n_positive, note`. Groups
+        come in the order of their categories, else by the first number in their name; those without positive
+        scans are left out when `against` is `all`. A group too small has NaN and note `too few to say`.
+
+    Raises:
+        ValueError: `against` is neither, a scan has two groups, or bad predictions.
+    """
+    if against not in ("all", "same"):
+        raise ValueError(f"against must be 'all' or 'same', got {against!r}")
+    if not groups.index.is_unique:
+        raise ValueError(f"scan {groups.index[groups.index.duplicated()][0]!r} has more than one group")
+    names = {str(scan): _group_name(group) for scan, group in groups.items()}
+    rows: list[dict[str, object]] = []
+    for scores in arm_scores(predictions, partition=partition):
+        member = np.array([names.get(str(scan), "unknown") for scan in scores.scan_id])
+        for group in _ordered(groups, set(member)):
+            inside = member == group
+            chosen = inside | (scores.y_true == 0) if against == "all" else inside
+            part = scores._replace(**{name: getattr(scores, name)[chosen] for name in ArmScores._fields[1:]})
+            if part.y_true.any() or against == "same":
+                found, note = _area_or_note(part, min_scans, seed=seed, n_boot=n_boot)
+                rows.append({"arm": scores.arm, "group": group, **found._asdict(), "note": note})
+    return pd.DataFrame(rows, columns=["arm", "group", *Estimate._fields, "note"])
+
+
+def _area_or_note(scores: ArmScores, min_scans: int, *, seed: int, n_boot: int) -> tuple[Estimate, str]:
+    """AUROC of a group's scans, or NaN and the reason."""
+    n, n_positive = len(scores.y_true), int(scores.y_true.sum())
+    if min(n_positive, n - n_positive) < max(1, min_scans):
+        return Estimate(math.nan, math.nan, math.nan, "", n, n_positive), "too few to say"
+    if not scores.clustered:
+        return auroc(scores.y_true, scores.y_score), ""
+    resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
+    return resamples.estimate(lambda w: weighted_auroc(w, scores.y_true, scores.y_score)), ""
+
+
+def _group_name(group: object) -> str:
+    return "unknown" if group is None or group == "" or group != group else str(group)  # NaN is not itself
+
+
+def _ordered(groups: pd.Series, present: set[str]) -> list[str]:
+    """Returns the groups that are present, in their categories' order or by their first number."""
+    if isinstance(groups.dtype, pd.CategoricalDtype):
+        known = [str(group) for group in groups.cat.categories if str(group) in present]
+    else:
+        known = sorted(present - {"unknown"}, key=_first_number)
+    return known + (["unknown"] if "unknown" in present and "unknown" not in known else [])
+
+
+def _first_number(name: str) -> tuple[float, str]:
+    number = re.search(r"\d+(\.\d+)?", name)
+    return (float(number.group()) if number else math.inf), name

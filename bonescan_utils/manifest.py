@@ -1,0 +1,144 @@
+"""The manifest: one row per scan, its schema, reading, checking and writing.
+
+Every fault of a manifest is found in one pass, with file, line, column, value and what was expected. A label
+is 0 or 1 and nothing else; a blank or unknown one is never the negative class. Ids are text for ever.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bonescan_utils.files import CsvError, CsvText, parse_csv, write_csv
+from bonescan_utils.manifest_rules import COLUMNS, check_table
+from bonescan_utils.partitions import PARTITIONS, assign_partitions, patient_key, take
+from bonescan_utils.problems import ManifestError, Problem
+
+__all__ = [
+    "COLUMNS",
+    "PARTITIONS",
+    "ManifestError",
+    "Problem",
+    "assign_partitions",
+    "check_paths",
+    "is_phantom",
+    "lines_of",
+    "patient_key",
+    "read_manifest",
+    "take",
+    "write_manifest",
+]
+
+
+class _Lines(dict[str, int]):
+    """Line of each scan id; pandas copies `attrs` deeply at each step, which this need not be."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Lines:
+        return self
+
+
+# ---------------------------------------------------------------------------------------------- reading
+def read_manifest(path: str | Path) -> pd.DataFrame:
+    """Reads and checks a manifest.
+
+    Args:
+        path: A CSV with the columns `COLUMNS` and any others.
+
+    Returns:
+        One row per scan, `COLUMNS` first: `metastasis` int64, `age` float64 in years (NaN if unknown), all
+        else text ('' if unknown). `attrs["path"]` is the path; `lines_of` gives the lines.
+
+    Raises:
+        ManifestError: Anything is wrong; it holds every problem found.
+    """
+    try:
+        table = parse_csv(path)
+    except CsvError as error:
+        raise ManifestError(
+            [Problem(str(path), error.line, expected="a CSV table", hint=error.what)]
+        ) from None
+    problems = list(check_table(str(path), table))
+    if problems:
+        raise ManifestError(sorted(problems, key=lambda problem: problem.line))
+    others = [name for name in table.header if name not in COLUMNS]
+    df = pd.DataFrame(table.rows, columns=pd.Index(table.header), dtype="str")[[*COLUMNS, *others]]
+    df["metastasis"] = df["metastasis"].astype("int64")
+    df["age"] = df["age"].map(lambda cell: float(cell) if cell else math.nan).astype("float64")
+    df.attrs["path"] = str(path)
+    df.attrs["lines"] = _Lines(zip(df["scan_id"], table.lines, strict=True))
+    return df
+
+
+def lines_of(df: pd.DataFrame) -> dict[str, int]:
+    """Returns scan id -> line in the manifest; empty for a table that was not read from one."""
+    return df.attrs.get("lines", {})
+
+
+# ---------------------------------------------------------------------------------------------- writing
+def write_manifest(path: str | Path, df: pd.DataFrame) -> None:
+    """Checks a manifest by the rules of `read_manifest` and writes it, or writes nothing.
+
+    Raises:
+        ManifestError: It would not be readable; the lines are those that it would have had.
+    """
+    missing = [name for name in COLUMNS if name not in df.columns]
+    others = [str(name) for name in df.columns if name not in COLUMNS]
+    text = df[[name for name in (*COLUMNS, *others) if name not in missing]].map(_cell)
+    rows = text.to_numpy(dtype=object).tolist()
+    table = CsvText([str(name) for name in text.columns], rows, list(range(2, len(rows) + 2)))
+    problems = list(check_table(str(path), table))
+    if problems:
+        raise ManifestError(problems)
+    write_csv(path, text)
+
+
+def _cell(value: Any) -> str:
+    """Returns a cell as text: nothing for a missing value, 57 for 57.0."""
+    if value is None or value is pd.NA or (isinstance(value, float) and math.isnan(value)):
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)
+
+
+# ---------------------------------------------------------------------------------------------- files
+def is_phantom(df: pd.DataFrame) -> pd.Series:
+    """Tells for each row whether it is a synthetic scan, one with a `phantom_seed`, to be made on demand."""
+    if "phantom_seed" not in df.columns:
+        return pd.Series(False, index=df.index)
+    return df["phantom_seed"].map(_cell) != ""
+
+
+def check_paths(df: pd.DataFrame, root: str | Path) -> list[Problem]:
+    """Checks that the files of a manifest exist and lie under `root`, links followed.
+
+    An absent file of a phantom is no problem: it is made on demand.
+    """
+    file, lines = str(df.attrs.get("path", root)), lines_of(df)
+    base = os.path.realpath(root)
+    problems, absent, checked = [], 0, 0
+    columns = [df[name] for name in ("scan_id", "anterior", "posterior")]
+    for scan_id, anterior, posterior, phantom in zip(*columns, is_phantom(df), strict=True):
+        for column, given in (("anterior", anterior), ("posterior", posterior)):
+            if not given or (column == "posterior" and given == anterior):
+                continue
+            checked += 1
+            real = os.path.realpath(Path(root) / given)
+            expected = ""
+            if os.path.commonpath([base, real]) != base:
+                expected = f"a file under {base}"
+            elif not Path(real).exists():
+                absent += not phantom
+                expected = "" if phantom else "a file that exists"
+            elif not Path(real).is_file():
+                expected = "a regular file"
+            if expected:
+                problems.append(Problem(file, lines.get(scan_id, 0), scan_id, column, given, expected))
+    if absent and absent == checked:
+        hint = f"All {absent} files are absent: is {root} the right folder?"
+        problems.insert(0, Problem(file, expected="paths relative to the folder of the manifest", hint=hint))
+    return problems

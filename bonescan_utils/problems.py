@@ -1,0 +1,56 @@
+"""Problem: one fault of the input, told in one line. A check collects all of them before it refuses."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bonescan_utils.files import safe_text
+
+SHOWN = 20
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A fault of the manifest or of a file in it.
+
+    Attributes:
+        file: The file with the fault, as the user gave it.
+        line: The line in the file, from 1; 0 if the fault has none.
+        scan_id: The scan, or ''.
+        column: The column, or ''.
+        value: What was found, or ''.
+        expected: What was expected, as a phrase.
+        hint: What to do, or ''.
+    """
+
+    file: str
+    line: int = 0
+    scan_id: str = ""
+    column: str = ""
+    value: str = ""
+    expected: str = ""
+    hint: str = ""
+
+    def __str__(self) -> str:
+        where = [safe_text(self.file, limit=120)]
+        where += [f"line {self.line}"] if self.line else []
+        where += [f"scan {safe_text(self.scan_id, limit=40)}"] if self.scan_id else []
+        where += [f"column {safe_text(self.column, limit=40)}"] if self.column else []
+        found = f"found {safe_text(self.value, limit=100)!r}; " if self.value or self.column else ""
+        text = f"{', '.join(where)}: {found}expected {safe_text(self.expected, limit=160)}."
+        return safe_text(f"{text} {self.hint}".rstrip(), limit=500)
+
+
+class ManifestError(Exception):
+    """The manifest cannot be used. `problems` holds all its faults; the text shows the first 20."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__(list(problems))
+        self.problems = list(problems)
+
+    def __str__(self) -> str:
+        lines = [str(problem) for problem in self.problems[:SHOWN]]
+        if len(self.problems) > SHOWN:
+            lines.append(f"... and {len(self.problems) - SHOWN:,} more")
+        return "\n".join(lines)

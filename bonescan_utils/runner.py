@@ -1,0 +1,305 @@
+"""Runner: the study's notebooks in order, in one run folder, with a record of what it was made from."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bonescan_utils import provenance
+from bonescan_utils.arms import get_arm
+from bonescan_utils.files import free_bytes, read_json, sha256_file, write_json
+from bonescan_utils.lock import run_lock
+from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters
+from bonescan_utils.screen import Screen
+from bonescan_utils.steps import Step
+from bonescan_utils.weights import OFFLINE_VARIABLE, WeightsSource, resolve_weights
+
+DISK_RESERVE = 500_000_000
+"""Bytes that a run leaves free."""
+
+
+@dataclass(frozen=True)
+class Project:
+    """Where the notebooks are and where runs go."""
+
+    notebooks: Path
+    reports: Path
+
+    def sources(self) -> list[Path]:
+        """Return the notebooks in their order.
+
+        Raises:
+            StudyError: There is none.
+        """
+        found = sorted(self.notebooks.glob("[0-9][0-9]_*.ipynb"))
+        if not found:
+            raise StudyError(f"no notebooks (01_*.ipynb and so on) in {self.notebooks}")
+        return found
+
+
+def find_project(start: Path | None = None) -> Project:
+    """Return the project that a folder belongs to, else the one that this package was installed from.
+
+    Raises:
+        StudyError: There are no notebooks in either.
+    """
+    start = (start or Path.cwd()).resolve()
+    for folder in (start, *start.parents, Path(__file__).resolve().parents[1]):
+        if list((folder / "notebooks").glob("01_*.ipynb")):
+            return Project(folder / "notebooks", folder / "reports")
+    raise StudyError(f"no folder 'notebooks' in {start} or above; run this in a clone of the project")
+
+
+def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
+    """Execute the study and return its run folder.
+
+    Everything that can be checked beforehand is checked before anything is written or started.
+
+    Args:
+        config: All settings.
+        project: Where the notebooks and the runs are.
+        screen: Where progress is reported.
+
+    Raises:
+        StudyError: A setting, a notebook, the disk or another run stands in the way.
+        ManifestError: The manifest has problems; all of them are listed.
+        WeightsError: Weights that were asked for are not to be had.
+        CellError: A notebook failed.
+    """
+    manifest = _checked_manifest(config.manifest)
+    folder = project.reports / config.run
+    steps = [
+        Step(source, folder, notebook_parameters(source, config, run_dir=folder))
+        for source in project.sources()
+    ]
+    screen.line(f"{len(manifest):,} scans in {config.manifest.name}; results go to {shown(folder)}")
+    weights = starting_weights(config)
+    for line in weights_lines(weights):
+        screen.line(line)
+    check_disk(config, len(manifest), folder)
+    with run_lock(folder):
+        record = _first_record(config, project, manifest, weights)
+        _run_steps(steps, record, manifest, screen=screen)
+    return folder
+
+
+def _checked_manifest(path: Path) -> pd.DataFrame:
+    """Return the manifest; raise a ManifestError with all that is wrong in it and with the files it names."""
+    from bonescan_utils.manifest import check_paths, read_manifest
+    from bonescan_utils.problems import ManifestError
+
+    manifest = read_manifest(path)
+    problems = check_paths(manifest, path.parent)
+    if problems:
+        raise ManifestError(problems)
+    return manifest
+
+
+def starting_weights(config: StudyConfig) -> dict[str, WeightsSource]:
+    """Return what each arm starts from, arms in their order.
+
+    Raises:
+        WeightsError: The weights that were asked for are not to be had.
+    """
+    names = list(dict.fromkeys([config.arm, *config.arms]))
+    folder = config.weights_dir or None
+    backbones = {get_arm(name).backbone for name in names}
+    found = {
+        name: resolve_weights(name, weights=config.weights, weights_dir=folder, seed=config.seed)
+        for name in sorted(backbones)
+    }
+    return {name: found[get_arm(name).backbone] for name in names}
+
+
+def weights_lines(weights: Mapping[str, WeightsSource]) -> list[str]:
+    """Return lines that say what each arm starts from; arms of one backbone share a line."""
+    groups: dict[str, list[str]] = {}
+    for arm, source in weights.items():
+        groups.setdefault(f"{source.kind}: {source.note}", []).append(arm)
+    return [f"  starts from {what}  <- {', '.join(arms)}" for what, arms in groups.items()]
+
+
+def check_disk(config: StudyConfig, n_manifest: int, folder: Path) -> None:
+    """Check that a run has room.
+
+    Raises:
+        StudyError: It has not; the text says how much is free, how much is needed, and where.
+    """
+    already = (
+        sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
+    )
+    needed = max(0, needed_bytes(config, n_manifest) - already) + DISK_RESERVE
+    free = free_bytes(folder)
+    if free < needed:
+        raise StudyError(
+            f"not enough room on the disk of {shown(folder)}: {free / 1e9:.1f} GB free,"
+            f" {needed / 1e9:.1f} GB needed; free some, or use fewer scans"
+            " (-p n_scans=200) or another disk for the project"
+        )
+
+
+def needed_bytes(config: StudyConfig, n_manifest: int) -> int:
+    """Return an upper estimate of the bytes a whole run writes, its scans under data/ included."""
+    scans = min(config.n_scans or n_manifest, n_manifest)
+    pixels = config.image_height * config.image_width
+    total = scans * (pixels + 400_000)  # the store's image, and a phantom scan as DICOM with its mask
+    for arm in (get_arm(name) for name in {config.arm, *config.arms}):
+        copies = arm.copies if config.copies < 0 else min(config.copies, arm.copies)
+        images = scans * (1 + 0.7 * copies)
+        total += 120_000_000  # its model
+        if not arm.frozen:  # activations at the cut: at most 1,024 channels at 1/16 of the size, 2 bytes each
+            total += int(images * pixels * (1 + 8))
+    return total
+
+
+def _run_steps(
+    steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataFrame, *, screen: Screen
+) -> None:
+    """Execute the steps that need it; keep `run.json` true after each."""
+    folder = steps[0].folder
+    path = folder / "run.json"
+    os.environ[OFFLINE_VARIABLE] = "1"  # the weights are settled: kernels do not look for others
+    try:
+        for number in range(len(steps)):
+            record["steps"] = [_summary(each) for each in steps]
+            record["steps"][number]["status"] = "running"
+            write_json(path, record)
+            _one_step(steps, number, record, manifest, screen=screen)
+        record |= {"status": "finished", "finished": provenance.now()}
+    except KeyboardInterrupt:
+        record |= {"status": "stopped", "finished": provenance.now()}
+        raise
+    except Exception as error:
+        record |= {"status": "failed", "reason": str(error)[:500], "finished": provenance.now()}
+        raise
+    finally:
+        record["steps"] = [_summary(each) for each in steps]
+        record["notes"] = _notes(steps)
+        write_json(path, record)
+        _write_pages(steps, record)
+
+
+def _one_step(
+    steps: Sequence[Step], number: int, record: Mapping[str, Any], manifest: pd.DataFrame, *, screen: Screen
+) -> None:
+    """Skip or execute one step, with a line before and after."""
+    step, title = steps[number], f"[{number + 1}/{len(steps)}] {steps[number].name}"
+
+    def inputs() -> str:
+        return _inputs(steps[:number], record, manifest)
+
+    reason = step.why_stale(inputs())
+    if not reason:
+        screen.line(f"{title}  unchanged, kept from {step.record().get('finished', '?')}")
+        return
+    screen.line(f"{title}  ({reason}) ...")
+    seconds = step.execute(inputs(), screen=screen)
+    step.note_inputs(inputs())
+    outputs = [str(output["path"]) for output in step.record()["outputs"]]
+    tables, figures = (sum(name.endswith(end) for name in outputs) for end in (".csv", ".png"))
+    screen.line(f"{title}  done in {clock(seconds)}: {tables} tables, {figures} figures")
+
+
+def _inputs(earlier: Sequence[Step], record: Mapping[str, Any], manifest: pd.DataFrame) -> str:
+    """Return a hash of a step's inputs: the outputs of earlier steps; of the first, the manifest's files."""
+    if earlier:
+        outputs = [output for step in earlier for output in step.record().get("outputs", [])]
+        weights = [source["md5"] or source["weights"] for source in record["weights"].values()]
+        return provenance.digest([weights, [(output["path"], output["sha256"]) for output in outputs]])
+    root = Path(manifest.attrs["path"]).parent
+    names = [name for column in ("anterior", "posterior") for name in manifest[column] if name]
+    return provenance.digest(
+        [record["manifest"]["sha256"], provenance.files_state(root / name for name in names)]
+    )
+
+
+def _first_record(
+    config: StudyConfig, project: Project, manifest: pd.DataFrame, weights: Mapping[str, WeightsSource]
+) -> dict[str, Any]:
+    """Return the run's record as it is before the first step."""
+    settings = config.model_dump(mode="json") | {"manifest": config.manifest.name}
+    return {
+        "run": config.run,
+        "status": "running",
+        "started": provenance.now(),
+        "command": " ".join(["bonescan", *sys.argv[1:]]),
+        "config": settings,
+        "manifest": {
+            "name": config.manifest.name,
+            "sha256": sha256_file(config.manifest),
+            "scans": len(manifest),
+            "patients": int(manifest["patient_id"].nunique()),
+            "with_metastasis": int((manifest["metastasis"] == 1).sum()),
+        },
+        "weights": {arm: source.to_dict() for arm, source in weights.items()},
+        "environment": provenance.environment(project.notebooks),
+        "steps": [],
+        "notes": {},
+    }
+
+
+def _summary(step: Step) -> dict[str, Any]:
+    """Return what `run.json` says of a step."""
+    record = step.record()
+    if "fingerprint" not in record:
+        return {"name": step.name, "status": "not done"}
+    outputs = [{key: output[key] for key in ("path", "rows", "sha256")} for output in record["outputs"]]
+    done = {key: record.get(key) for key in ("finished", "seconds")}
+    return {
+        "name": step.name,
+        "status": "done",
+        **done,
+        "parameters": dict(step.parameters),
+        "outputs": outputs,
+    }
+
+
+def _notes(steps: Sequence[Step]) -> dict[str, Any]:
+    notes: dict[str, Any] = {}
+    for step in steps:
+        notes |= step.record().get("notes", {})
+    return notes
+
+
+def _write_pages(steps: Sequence[Step], record: Mapping[str, Any]) -> None:
+    """Write the web pages of the executed copies that are newer than their page, and the run's first page."""
+    from bonescan_utils.report import write_index, write_page
+
+    present = [step for step in steps if step.copy.exists()]
+    links = [(step.name.replace("_", " "), step.page.name) for step in present]
+    for step in present:
+        if not step.page.exists() or step.page.stat().st_mtime_ns < step.copy.stat().st_mtime_ns:
+            write_page(step.copy, step.page, links=links)
+    addresses = [(title, f"notebooks/{name}") for title, name in links]
+    write_index(steps[0].folder / "index.html", record=record, links=addresses)
+
+
+def previous_run(folder: Path) -> dict[str, Any]:
+    """Return the record of a run.
+
+    Raises:
+        StudyError: There is none, or it cannot be read.
+    """
+    try:
+        return dict(read_json(folder / "run.json"))
+    except (OSError, ValueError) as error:
+        raise StudyError(f"{shown(folder)}: no run record (run.json) to go by: {error}") from None
+
+
+def shown(path: Path) -> str:
+    """Return a path as short as it can be told from here."""
+    try:
+        return str(path.resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+
+
+def clock(seconds: float) -> str:
+    """Return a duration as minutes and seconds, such as 2:05."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02d}"

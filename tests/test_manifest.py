@@ -1,0 +1,384 @@
+"""The manifest: all faults at once, ids as text, whole patients in one partition."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bonescan_utils.manifest import (
+    COLUMNS,
+    ManifestError,
+    assign_partitions,
+    check_paths,
+    patient_key,
+    read_manifest,
+    take,
+    write_manifest,
+)
+
+
+def make_rows(n: int) -> list[dict[str, str]]:
+    """Returns `n` valid rows: half of each label, four primaries."""
+    rows = []
+    for at in range(n):
+        row = dict.fromkeys(COLUMNS, "")
+        row |= {"scan_id": f"s{at:04d}", "patient_id": f"P{at:04d}", "anterior": f"scans/s{at:04d}.dcm"}
+        row |= {"metastasis": str(at % 2), "age": "61.5", "sex": "F"}
+        row |= {"primary_cancer": ["breast", "prostate", "lung", "kidney"][at // 2 % 4]}
+        rows.append(row)
+    return rows
+
+
+def make_table(n: int) -> pd.DataFrame:
+    """Returns a valid manifest as `read_manifest` gives it."""
+    df = pd.DataFrame(make_rows(n), dtype="str")
+    return df.assign(metastasis=df["metastasis"].astype("int64"), age=df["age"].astype("float64"))
+
+
+def save(path: Path, rows: list[dict[str, str]], columns: list[str] | None = None) -> Path:
+    """Writes rows as they are, without the package."""
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, columns or list(rows[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def problems_of(path: Path) -> list[str]:
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    texts = [str(problem) for problem in caught.value.problems]
+    assert all("\n" not in text and len(text) <= 500 and "Traceback" not in text for text in texts)
+    return texts
+
+
+def test_reads_types_extra_columns_and_lines(tmp_path: Path) -> None:
+    rows = make_rows(3)
+    for row, seed in zip(rows, ("007", "", "x"), strict=True):
+        row["phantom_seed"] = seed
+    rows[1]["age"] = ""
+    df = read_manifest(save(tmp_path / "m.csv", rows))
+    assert list(df.columns) == [*COLUMNS, "phantom_seed"]
+    assert df["metastasis"].tolist() == [0, 1, 0] and df["metastasis"].dtype == np.int64
+    assert df["age"].isna().tolist() == [False, True, False] and df["age"].dtype == np.float64
+    assert df["phantom_seed"].tolist() == ["007", "", "x"]
+    assert df["site"].tolist() == ["", "", ""]
+    assert df.attrs["path"] == str(tmp_path / "m.csv")
+    assert df.attrs["lines"] == {"s0000": 2, "s0001": 3, "s0002": 4}
+
+
+def test_seven_faults_are_told_at_once(tmp_path: Path) -> None:
+    rows = make_rows(8)
+    rows[0]["metastasis"] = "maybe"
+    rows[1]["age"] = "999"
+    rows[2]["sex"] = "male"
+    rows[3]["anterior"] = "/etc/passwd"
+    rows[4]["scan_id"] = "s0000"
+    rows[5]["anterior"] = ""
+    rows[6]["sha256_anterior"] = "abc"
+    texts = problems_of(save(tmp_path / "m.csv", rows))
+    assert len(texts) == 7
+    wanted = [
+        ("line 2", "metastasis", "maybe", "0 or 1"),
+        ("line 3", "age", "999", "0 to 120"),
+        ("line 4", "sex", "male", "F, M, O"),
+        ("line 5", "anterior", "/etc/passwd", "relative path"),
+        ("line 6", "scan_id", "s0000", "See also line 2"),
+        ("line 7", "anterior", "", "a file in anterior, posterior or both"),
+        ("line 8", "sha256_anterior", "abc", "64 hexadecimal digits"),
+    ]
+    for text, words in zip(texts, wanted, strict=True):
+        assert all(word in text for word in (str(tmp_path / "m.csv"), *words))
+
+
+def test_the_text_of_the_error_shows_twenty_and_counts_the_rest(tmp_path: Path) -> None:
+    rows = make_rows(40)
+    for row in rows:
+        row["metastasis"] = "2"
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(save(tmp_path / "m.csv", rows))
+    assert len(caught.value.problems) == 40
+    lines = str(caught.value).splitlines()
+    assert len(lines) == 21 and lines[-1] == "... and 20 more"
+
+
+@pytest.mark.parametrize("label", ["", "2", "-1", "nan", "maybe", "1.0", "１", "non-metastatic", " 1"])  # noqa: RUF001
+def test_a_label_is_0_or_1_and_nothing_else(tmp_path: Path, label: str) -> None:
+    rows = make_rows(2)
+    rows[1]["metastasis"] = label
+    (text,) = problems_of(save(tmp_path / "m.csv", rows))
+    assert "line 3" in text and "metastasis" in text
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("anterior", "../x.dcm"),
+        ("anterior", "a/../../x.dcm"),
+        ("anterior", "C:/x.dcm"),
+        ("anterior", "https://host/x.dcm"),
+        ("anterior", "a\\x.dcm"),
+        ("anterior", "a\x00.dcm"),
+        ("posterior", "/x.dcm"),
+        ("age", "-1"),
+        ("age", "forty"),
+        ("age", "120.5"),
+        ("sex", "f"),
+        ("partition", "validation"),
+        ("scan_id", ""),
+        ("scan_id", "a/b"),
+        ("scan_id", ".."),
+        ("scan_id", " x"),
+        ("patient_id", ""),
+        ("patient_id", "a\x1b[31m"),
+        ("sha256_posterior", "A" * 64),
+        ("site", "x" * 201),
+    ],
+)
+def test_a_cell_out_of_range_is_told(tmp_path: Path, column: str, value: str) -> None:
+    rows = make_rows(1)
+    rows[0][column] = value
+    (text,) = problems_of(save(tmp_path / "m.csv", rows))
+    assert column in text and "line 2" in text and "\x1b" not in text and "\x00" not in text
+
+
+def test_header_faults(tmp_path: Path) -> None:
+    rows = make_rows(2)
+    without = [name for name in COLUMNS if name not in ("metastasis", "sex")]
+    for row in rows:
+        row.pop("metastasis"), row.pop("sex")
+    texts = problems_of(save(tmp_path / "m.csv", rows, without))
+    assert ["column metastasis" in texts[0], "column sex" in texts[1], len(texts)] == [True, True, 2]
+    lines = save(tmp_path / "n.csv", make_rows(1)).read_text().splitlines()
+    (tmp_path / "d.csv").write_text(f"{lines[0]},site\n{lines[1]},x\n")
+    assert "2 times" in problems_of(tmp_path / "d.csv")[0]
+    (tmp_path / "e.csv").write_text(f"{lines[0]},\n{lines[1]},\n")
+    assert "a name for every column" in problems_of(tmp_path / "e.csv")[0]
+    (tmp_path / "p.csv").write_text(f"{lines[0]},Patient_Name\n{lines[1]},Kim\n")
+    (text,) = problems_of(tmp_path / "p.csv")
+    assert "identifies a person" in text and "Kim" not in text
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (None, "no such file"),
+        (b"", "empty"),
+        (",".join(COLUMNS).encode(), "at least one scan"),
+        (";".join(COLUMNS).encode() + b"\n" + b";" * 13 + b"\n", "commas between the columns"),
+        ("\t".join(COLUMNS).encode() + b"\n", "commas between the columns"),
+        ("site\n전이\n".encode("cp949"), "UTF-8"),
+        (",".join(COLUMNS).encode() + b'\ns1,P1,"x\n', "closed quotes"),
+    ],
+)
+def test_a_file_that_is_no_table(tmp_path: Path, content: bytes | None, says: str) -> None:
+    path = tmp_path / "m.csv"
+    if content is not None:
+        path.write_bytes(content)
+    assert any(says in text for text in problems_of(path))
+
+
+def test_every_ragged_row_is_told_beside_the_other_faults(tmp_path: Path) -> None:
+    rows = make_rows(4)
+    rows[3]["sex"] = "x"
+    lines = save(tmp_path / "m.csv", rows).read_text().splitlines()
+    lines[1] += ",extra"
+    lines[3] = "s,P"
+    (tmp_path / "m.csv").write_text("\n".join(lines))
+    texts = problems_of(tmp_path / "m.csv")
+    assert [("line 2" in texts[0]), ("line 4" in texts[1]), ("line 5" in texts[2]), len(texts)] == [
+        1,
+        1,
+        1,
+        3,
+    ]
+
+
+def test_a_patient_in_two_partitions_is_found_by_case_space_and_width(tmp_path: Path) -> None:
+    rows = make_rows(4)
+    for row, patient, part in zip(
+        rows, ("p01", "P01", "Ｐ０１", "P02"), ("train", "test", "tuning", "test"), strict=True  # noqa: RUF001
+    ):  # fmt: skip
+        row |= {"patient_id": patient, "partition": part}
+    texts = problems_of(save(tmp_path / "m.csv", rows))
+    assert len(texts) == 2
+    assert all("one partition" in text and "See also line 2" in text for text in texts)
+
+
+def test_partly_given_partitions_a_file_named_twice_and_one_content_twice(tmp_path: Path) -> None:
+    rows = make_rows(4)
+    rows[0]["partition"] = "train"
+    rows[2]["posterior"] = "scans/./s0001.dcm"
+    rows[1]["sha256_anterior"] = rows[3]["sha256_anterior"] = "a" * 64
+    texts = problems_of(save(tmp_path / "m.csv", rows))
+    assert len(texts) == 3
+    assert "in every row or in none" in texts[0] and "3 are blank" in texts[0]
+    assert "a file that no other row names" in texts[1] and "line 4" in texts[1]
+    assert "a content that no other row has" in texts[2] and "line 5" in texts[2]
+
+
+def test_one_two_frame_file_may_stand_in_both_columns(tmp_path: Path) -> None:
+    rows = make_rows(2)
+    for row, digit in zip(rows, "ab", strict=True):
+        row |= {"posterior": row["anterior"], "sha256_anterior": digit * 64, "sha256_posterior": digit * 64}
+    assert len(read_manifest(save(tmp_path / "m.csv", rows))) == 2
+
+
+def test_write_then_read_gives_the_same(tmp_path: Path) -> None:
+    df = make_table(6).assign(phantom_seed=["1", "2", "", "0004", "1e5", "NA"])
+    df.loc[0, "age"] = np.nan
+    write_manifest(tmp_path / "m.csv", df)
+    pd.testing.assert_frame_equal(read_manifest(tmp_path / "m.csv"), df, check_dtype=False)
+    first = (tmp_path / "m.csv").read_bytes()
+    write_manifest(tmp_path / "m.csv", read_manifest(tmp_path / "m.csv"))
+    assert (tmp_path / "m.csv").read_bytes() == first
+
+
+def test_an_invalid_manifest_is_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match="metastasis"):
+        write_manifest(tmp_path / "m.csv", make_table(2).assign(metastasis=[0, 2]))
+    with pytest.raises(ManifestError, match="column sex"):
+        write_manifest(tmp_path / "m.csv", make_table(2).drop(columns="sex"))
+    assert not list(tmp_path.iterdir())
+
+
+good_ids = st.text(
+    st.characters(codec="utf-8", exclude_characters='/\\:*?"<>|'), min_size=1, max_size=20
+).filter(lambda text: text.isprintable() and text == text.strip() and text not in (".", ".."))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        good_ids | st.sampled_from(["0007", "1e5", "NA", "=1", "-7", "'", "null"]),
+        min_size=1, max_size=6, unique_by=patient_key,
+    )
+)  # fmt: skip
+def test_ids_survive_write_and_read(tmp_path_factory: pytest.TempPathFactory, ids: list[str]) -> None:
+    path = tmp_path_factory.mktemp("m") / "m.csv"
+    df = make_table(len(ids)).assign(scan_id=ids, patient_id=ids[::-1])
+    write_manifest(path, df)
+    back = read_manifest(path)
+    assert back["scan_id"].tolist() == ids and back["patient_id"].tolist() == ids[::-1]
+
+
+# ------------------------------------------------------------------------------------------- partitions
+def test_partitions_are_70_10_20_and_stratified() -> None:
+    df = make_table(1000)
+    part = assign_partitions(df, seed=3)
+    share = part.value_counts(normalize=True)
+    assert share["train"] == pytest.approx(0.7, abs=0.01)
+    assert share["tuning"] == pytest.approx(0.1, abs=0.01)
+    assert share["test"] == pytest.approx(0.2, abs=0.01)
+    strata = df["metastasis"].astype(str) + df["primary_cancer"]
+    table = pd.crosstab(strata, part, normalize="columns")
+    assert (table.sub(table["train"], axis=0).abs() < 0.02).all(axis=None)
+
+
+def test_partitions_depend_on_the_seed_and_not_on_the_order_of_the_rows() -> None:
+    df = make_table(200)
+    first = assign_partitions(df, seed=1)
+    shuffled = df.sample(frac=1, random_state=0)
+    pd.testing.assert_series_equal(assign_partitions(shuffled, seed=1).sort_index(), first)
+    assert (assign_partitions(df, seed=2) != first).any()
+
+
+def test_rare_primaries_are_pooled() -> None:
+    df = make_table(200)
+    df["primary_cancer"] = [f"rare {at}" if at < 30 else "breast" for at in range(200)]
+    part = assign_partitions(df, seed=0)
+    assert part.value_counts()["test"] == pytest.approx(40, abs=4)
+    assert df.groupby(part)["metastasis"].mean().sub(0.5).abs().max() < 0.06
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.data())
+def test_partitions_never_split_a_patient(data: st.DataObject) -> None:
+    n = data.draw(st.integers(20, 60))
+    df = make_table(n)
+    owners = data.draw(st.lists(st.integers(0, n - 1), min_size=n, max_size=n))
+    spelling = data.draw(st.lists(st.sampled_from(["p{}", "P{}", " p{}"]), min_size=n, max_size=n))
+    df["patient_id"] = [text.format(owner) for text, owner in zip(spelling, owners, strict=True)]
+    try:
+        part = assign_partitions(df, seed=data.draw(st.integers(0, 99)))
+    except ManifestError as error:
+        assert "patients" in str(error)
+        return
+    assert part.isin(["train", "tuning", "test"]).all()
+    assert part.groupby([owner for owner in owners]).nunique().max() == 1
+
+
+def test_given_partitions_are_kept_and_checked() -> None:
+    df = make_table(6).assign(partition=["train", "train", "tuning", "tuning", "test", "test"])
+    assert assign_partitions(df, seed=0).tolist() == df["partition"].tolist()
+    with pytest.raises(ManifestError, match="blank in some rows"):
+        assign_partitions(df.assign(partition=["train"] * 5 + [""]), seed=0)
+    with pytest.raises(ManifestError, match="two partitions"):
+        assign_partitions(df.assign(patient_id="P1"), seed=0)
+    with pytest.raises(ManifestError, match="both labels in train"):
+        assign_partitions(df.assign(metastasis=[1, 1, 0, 1, 0, 1]), seed=0)
+
+
+def test_a_small_cohort_still_splits_and_a_tiny_one_is_refused() -> None:
+    part = assign_partitions(make_table(8), seed=0)
+    assert set(part) == {"train", "tuning", "test"}
+    assert make_table(8).groupby(part)["metastasis"].nunique().tolist() == [2, 2, 2]
+    with pytest.raises(ManifestError, match="3 or more patients of each label"):
+        assign_partitions(make_table(4), seed=0)
+    with pytest.raises(ManifestError, match="0 patients with the rarer label"):
+        assign_partitions(make_table(40).assign(metastasis=1), seed=0)
+
+
+def test_take_is_stratified_in_order_and_keeps_lines(tmp_path: Path) -> None:
+    write_manifest(tmp_path / "m.csv", make_table(400))
+    df = read_manifest(tmp_path / "m.csv")
+    df["partition"] = assign_partitions(df, seed=0)
+    part = take(df, 100, seed=1)
+    assert len(part) == 100 and part["scan_id"].is_monotonic_increasing
+    assert part["partition"].value_counts().to_dict() == {"train": 70, "test": 20, "tuning": 10}
+    assert part["metastasis"].sum() == 50
+    assert part.attrs["lines"]["s0399"] == 401
+    pd.testing.assert_frame_equal(take(df, 100, seed=1), part)
+    assert set(take(df, 100, seed=2)["scan_id"]) != set(part["scan_id"])
+    assert len(take(df, 9999)) == 400
+    with pytest.raises(ValueError, match="expected 1 or more"):
+        take(df, 0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 60), st.integers(1, 3), st.integers(0, 5))
+def test_take_keeps_patients_whole(n: int, scans_each: int, seed: int) -> None:
+    df = make_table(60)
+    df["patient_id"] = [f"P{at // (2 * scans_each)}" for at in range(60)]
+    part = take(df, n, seed=seed)
+    assert len(part) <= n
+    whole = df.groupby("patient_id").size()
+    assert (part.groupby("patient_id").size() == whole.reindex(part["patient_id"].unique())).all()
+    if scans_each == 1:
+        assert len(part) >= n - 1
+
+
+# ------------------------------------------------------------------------------------------- paths
+def test_paths_must_exist_under_the_root_links_followed(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    (root / "scans").mkdir(parents=True)
+    (tmp_path / "secret.dcm").write_text("x")
+    df = make_table(4).assign(phantom_seed=["", "", "", "7"])
+    (root / "scans/s0000.dcm").write_text("x")
+    (root / "scans/s0001.dcm").symlink_to(tmp_path / "secret.dcm")
+    texts = [str(problem) for problem in check_paths(df, root)]
+    assert len(texts) == 2
+    assert "s0001" in texts[0] and "a file under" in texts[0]
+    assert "s0002" in texts[1] and "a file that exists" in texts[1]  # s0003 is a phantom: made on demand
+
+
+def test_all_files_absent_hints_at_the_root(tmp_path: Path) -> None:
+    problems = check_paths(make_table(3), tmp_path)
+    assert len(problems) == 4
+    assert "All 3 files are absent" in str(problems[0])

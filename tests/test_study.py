@@ -1,0 +1,294 @@
+"""The runner on toy notebooks: what is checked first, what is skipped, how each way of failing is told."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pandas as pd
+import pytest
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
+
+from bonescan_utils import runner, study
+from bonescan_utils.execution import CellError
+from bonescan_utils.files import read_json, write_json
+from bonescan_utils.lock import run_lock
+from bonescan_utils.manifest import write_manifest
+from bonescan_utils.profiles import StudyError, make_config, notebook_parameters, parse_settings
+from bonescan_utils.runner import Project, needed_bytes, run_study
+from bonescan_utils.screen import Screen
+from bonescan_utils.study import open_run
+
+ONE = [
+    'run_dir: str = "../reports/by_hand"  # where to write\nseed: int = 1  # a number\nweights_dir: str = ""',
+    "import os, sys, time\nfrom pathlib import Path\nimport pandas as pd\nfrom bonescan_utils import study\n"
+    'run = study.open_run(run_dir, "01_one")',
+    "mood = Path('mood.txt').read_text() if Path('mood.txt').exists() else ''\nprint('mood', mood)",
+    "if mood == 'raise':\n    raise study.StudyError('row 3: no such thing')",
+    "if mood == 'exit':\n    sys.exit(0)",
+    "if mood == 'die':\n    os._exit(3)",
+    "if mood == 'sleep':\n    time.sleep(120)",
+    'run.csv(pd.DataFrame({"seed": [seed]}), "one.csv")',
+    "run.note(data_root='..', seed_seen=seed)",
+    "run.finish()",
+]
+TWO = [
+    'run_dir: str = "../reports/by_hand"  # where to write\nn_boot: int = 5  # another number',
+    "from bonescan_utils import study\nrun = study.open_run(run_dir, '02_two', needs=('one.csv',))",
+    'table = run.read("one.csv")\nrun.csv(table.assign(n_boot=n_boot), "two.csv")',
+    "run.finish()",
+]
+
+
+def write_notebook(path: Path, cells: list[str]) -> None:
+    parts: list[Any] = [new_markdown_cell(f"# {path.stem}")]
+    for number, source in enumerate(cells):
+        tags = {"tags": ["parameters"]} if number == 0 else {}
+        parts += [new_code_cell(source, metadata=tags), new_markdown_cell(f"## After {number}")]
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(new_notebook(cells=parts, metadata=kernel), path)
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    write_notebook(tmp_path / "notebooks" / "01_one.ipynb", ONE)
+    write_notebook(tmp_path / "notebooks" / "02_two.ipynb", TWO)
+    rows = [
+        {
+            "scan_id": f"s{i}", "patient_id": f"p{i}", "anterior": f"data/s{i}.dcm", "posterior": "",
+            "metastasis": i % 2, "label_source": "phantom", "age": 60, "sex": "F", "primary_cancer": "breast",
+            "site": "", "scanner": "", "partition": "", "sha256_anterior": "", "sha256_posterior": "",
+            "phantom_seed": "7", "phantom_index": str(i),
+        }
+        for i in range(8)
+    ]  # fmt: skip
+    write_manifest(tmp_path / "data_manifest.csv", pd.DataFrame(rows))
+    return Project(tmp_path / "notebooks", tmp_path / "reports")
+
+
+def start(project: Project, **settings: Any) -> tuple[Path, str]:
+    """Run the toy study; return its folder and what it said."""
+    settings = {"manifest": project.notebooks.parent / "data_manifest.csv", "weights": "random", **settings}
+    said = io.StringIO()
+    folder = run_study(make_config("quick", settings), project, screen=Screen(said, live=False))
+    return folder, said.getvalue()
+
+
+def test_settings_are_typed_and_every_fault_is_told() -> None:
+    assert make_config("study", {"seed": "7", "arms": "proposed, vgg16"}).arms == ["proposed", "vgg16"]
+    with pytest.raises(StudyError, match=r"unknown parameter: seeed; known: .*seed"):
+        make_config("study", {"seeed": "7"})
+    with pytest.raises(StudyError) as caught:
+        make_config("study", {"seed": "seven", "weights": "magic"})
+    assert "parameter seed" in str(caught.value) and "parameter weights" in str(caught.value)
+    with pytest.raises(StudyError, match="profile 'fast' is unknown; expected one of quick, study, full"):
+        make_config("fast")
+    with pytest.raises(StudyError, match="'vgg99' is unknown"):
+        make_config("study", {"arms": "vgg99"})
+    with pytest.raises(StudyError, match="parameter run"):
+        make_config("study", {"run": "../elsewhere"})
+
+
+@pytest.mark.parametrize(
+    ("texts", "reason"), [(["seed"], "expected name=value"), (["a=1", "a=2"], "given twice")]
+)
+def test_settings_that_are_no_assignments(texts: list[str], reason: str) -> None:
+    with pytest.raises(StudyError, match=reason):
+        parse_settings(texts)
+
+
+def test_values_keep_their_equals_sign() -> None:
+    assert parse_settings(["weights_dir=/a=b", "seed= 7"]) == {"weights_dir": "/a=b", "seed": "7"}
+
+
+def test_profiles_differ_as_told() -> None:
+    quick, full = make_config("quick"), make_config("full")
+    assert quick.n_scans <= 200 and quick.run == "quick"
+    assert {"proposed", "vgg16", "resnet50_finetuned"} <= set(full.arms)
+    assert not any(name.endswith("_finetuned") for name in make_config("study").arms)
+
+
+def test_parameters_of_a_notebook(project: Project) -> None:
+    config = make_config("quick", {"seed": 5, "weights_dir": str(project.notebooks.parent / "w")})
+    found = notebook_parameters(project.notebooks / "01_one.ipynb", config, run_dir=project.reports / "x")
+    assert found == {"run_dir": "../reports/x", "seed": 5, "weights_dir": "../w"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ('run_dir: str = "x"\nseed: str = "1"', "seed is of type str, the setting 2022 of type int"),
+        ('run_dir: str = "x"\nseed = 1', "seed has no type; write it as seed: int"),
+        ("seed: int = 1", "no cell tagged 'parameters' that sets run_dir"),
+    ],
+)
+def test_a_wrong_parameters_cell_is_refused_before_a_kernel_starts(
+    project: Project, cell: str, reason: str
+) -> None:
+    write_notebook(project.notebooks / "02_two.ipynb", [cell, *TWO[1:]])
+    with pytest.raises(StudyError, match=reason):
+        start(project)
+    assert not project.reports.exists()
+
+
+def test_a_run_resumes_and_repeats_only_what_changed(project: Project) -> None:
+    folder, said = start(project, seed=5)
+    record = read_json(folder / "run.json")
+    assert record["status"] == "finished" and [step["status"] for step in record["steps"]] == ["done", "done"]
+    assert (folder / "two.csv").read_text() == "seed,n_boot\n5,200\n"
+    assert record["notes"]["seed_seen"] == 5 and record["manifest"]["with_metastasis"] == 4
+    assert "[1/2] 01_one  (not done yet)" in said and "mood" in said
+    page = (folder / "notebooks" / "02_two.html").read_text()
+    assert "two.csv" in page and "://" not in page and (folder / "index.html").exists()
+    assert str(project.notebooks.parent) not in (folder / "notebooks" / "01_one.ipynb").read_text()
+
+    _, said = start(project, seed=5)
+    assert said.count("unchanged") == 2
+
+    _, said = start(project, seed=5, n_boot=77)
+    assert "01_one  unchanged" in said and "02_two  (changed: parameters)" in said
+    assert (folder / "two.csv").read_text() == "seed,n_boot\n5,77\n"
+
+    (folder / "one.csv").write_text("seed\n6\n")
+    _, said = start(project, seed=5, n_boot=77)
+    assert "01_one  (missing or changed: one.csv)" in said
+    assert "02_two  unchanged" in said, "01 wrote the same again, so 02 has nothing to do"
+
+    write_notebook(project.notebooks / "02_two.ipynb", [*TWO[:2], TWO[2].replace("two.csv", "new.csv"), TWO[3]])
+    _, said = start(project, seed=5, n_boot=77)
+    assert "02_two  (changed: notebook)" in said
+    assert (folder / "new.csv").exists() and not (folder / "two.csv").exists(), "nothing of an older run stays"
+
+
+@pytest.mark.parametrize(
+    ("mood", "ename", "words"),
+    [
+        ("raise", "StudyError", "01_one, code cell 4 .*'After 2'.*row 3: no such thing"),
+        ("exit", "NotFinished", "ended before its last cell"),
+        ("die", "KernelDied", "01_one, code cell 6 .*stopped suddenly"),
+    ],
+)
+def test_each_way_of_failing_is_told_and_resumed(project: Project, mood: str, ename: str, words: str) -> None:
+    (project.notebooks / "mood.txt").write_text(mood)
+    with pytest.raises(CellError, match=words) as caught:
+        start(project)
+    assert caught.value.ename == ename
+    record = read_json(project.reports / "quick" / "run.json")
+    assert record["status"] == "failed" and record["steps"][0]["status"] == "not done"
+    assert (project.reports / "quick" / "notebooks" / "01_one.ipynb").exists(), "the part that ran is kept"
+    assert not (project.reports / "quick" / ".lock").exists()
+    (project.notebooks / "mood.txt").unlink()
+    if mood == "raise":
+        folder, _ = start(project)
+        assert (folder / "two.csv").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals")
+def test_ctrl_c_stops_the_kernel_and_leaves_no_lock(project: Project) -> None:
+    (project.notebooks / "mood.txt").write_text("sleep")
+    command = [
+        sys.executable,
+        "-m",
+        "bonescan_utils.cli",
+        "run",
+        "--profile",
+        "quick",
+        "-p",
+        "weights=random",
+    ]
+    root = str(Path(study.__file__).parents[1])
+    process = subprocess.Popen(
+        command, cwd=project.notebooks, env=os.environ | {"PYTHONPATH": root}, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if "mood sleep" in line:
+            break
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command resumes" in errors and "Traceback" not in errors
+    folder = project.reports / "quick"
+    assert read_json(folder / "run.json")["status"] == "stopped" and not (folder / ".lock").exists()
+
+
+def test_bad_manifest_is_refused_with_nothing_written(project: Project) -> None:
+    manifest = project.notebooks.parent / "data_manifest.csv"
+    manifest.write_text(manifest.read_text().replace("s3,p3,data/s3.dcm,,1,", "s3,p3,data/s3.dcm,,maybe,"))
+    with pytest.raises(Exception, match=r"line 5.*metastasis.*maybe") as caught:
+        start(project)
+    assert type(caught.value).__name__ == "ManifestError" and not project.reports.exists()
+
+
+def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
+    with (
+        run_lock(tmp_path),
+        pytest.raises(StudyError, match=f"process {os.getpid()} on {socket.gethostname()}"),
+        run_lock(tmp_path),
+    ):
+        pass
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_the_lock_of_a_dead_process_is_taken_over_but_not_that_of_another_host(tmp_path: Path) -> None:
+    dead = subprocess.Popen([sys.executable, "-c", ""])
+    dead.wait()
+    write_json(tmp_path / ".lock", {"pid": dead.pid, "host": socket.gethostname(), "since": "then"})
+    with run_lock(tmp_path):
+        pass
+    write_json(tmp_path / ".lock", {"pid": dead.pid, "host": "elsewhere", "since": "then"})
+    with pytest.raises(StudyError, match=r"on elsewhere since then.*remove .*\.lock"), run_lock(tmp_path):
+        pass
+
+
+def test_a_run_without_room_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "free_bytes", lambda path: 10**8)
+    with pytest.raises(StudyError, match=r"not enough room .*0\.1 GB free"):
+        start(project)
+    assert not project.reports.exists()
+
+
+def test_needed_room_grows_with_scans_and_copies() -> None:
+    few, many = make_config("quick", {"n_scans": 10}), make_config("quick", {"n_scans": 100})
+    assert needed_bytes(few, 1000) < needed_bytes(many, 1000) == needed_bytes(many, 100)
+    assert needed_bytes(many, 1000) < needed_bytes(make_config("quick", {"n_scans": 100, "copies": 3}), 1000)
+
+
+def test_a_notebook_by_hand_says_what_must_run_first(tmp_path: Path) -> None:
+    with pytest.raises(StudyError, match=r"cohort\.csv is not there: run 01_cohort"):
+        open_run(tmp_path / "by_hand", "02_preprocessing", needs=("cohort.csv",))
+
+
+def test_the_list_of_what_was_written(tmp_path: Path) -> None:
+    run = open_run(tmp_path, "01_one")
+    run.csv(pd.DataFrame({"scan_id": ["0007", "1e5"]}), "ids.csv")
+    listed = run.finish()
+    assert listed.loc[0, ["path", "rows"]].tolist() == ["ids.csv", 2]
+    assert run.read("ids.csv")["scan_id"].tolist() == ["0007", "1e5"]
+    recorded = json.loads((tmp_path / "steps" / "01_one.json").read_text())["outputs"]
+    assert study.outputs_changed(tmp_path, recorded) == []
+    (tmp_path / "ids.csv").write_text("scan_id\n0007\n")
+    assert study.outputs_changed(tmp_path, recorded) == ["ids.csv"]
+
+
+def test_a_progress_bar_in_a_log_is_rare_and_lines_are_whole() -> None:
+    from bonescan_utils.execution import Relay
+
+    said = io.StringIO()
+    relay = Relay(Screen(said, live=False))
+    for piece in ("read 5", " scans\nbar: 1%", "\rbar: 50%", "\rbar: 100%", "\n"):
+        relay.write(piece)
+    relay.close()
+    assert said.getvalue() == "      read 5 scans\n      bar: 100%\n"
