@@ -63,7 +63,7 @@ def plot_forest(
             look = _dot(arm, arms, weights)
             ax.plot([row["ci_low"], row["ci_high"]], [place, place], color=look["color"])
             ax.plot(row["estimate"], place, **look)
-            at = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 6}
+            at: Any = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 6}
             ax.text(1.03, place, interval_text(row), **at)
         ax.set(title=metric_text(metric), xlabel="Estimate (95 % CI)", ylim=(len(arms) - 0.4, -0.6))
         ax.set_yticks(range(len(arms)), [arm_label(arm, weights) for arm in arms])
@@ -115,11 +115,12 @@ def _groups_axis(ax: Axes, groups: pd.DataFrame, names: Sequence[str]) -> None:
     """Writes groups and their sizes below the axis, and where no arm has an estimate, why."""
     counts = groups.drop_duplicates("group").set_index("group")["n_positive"]
     ax.axhline(0.5, **REFERENCE_LINE)
-    ax.set_xticks(range(len(names)), [f"{name}\n{counts[name]} pos." for name in names])
+    ax.set_xticks(range(len(names)), [f"{name}\n{counts[name]} pos.".replace(">=", "≥") for name in names])
     ax.set(xlim=(-0.5, len(names) - 0.5))
     for place, name in enumerate(names):
         if groups.loc[groups["group"] == name, "estimate"].isna().all():
-            at = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom", "color": GREY}
+            at: Any = {"transform": ax.get_xaxis_transform(), "ha": "center", "va": "bottom", "color": GREY}
+            at["bbox"] = {"facecolor": "white", "edgecolor": "none", "pad": 1}
             ax.text(place, 0.03, "too few\nto say", **at)
 
 

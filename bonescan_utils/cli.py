@@ -19,7 +19,8 @@ from bonescan_utils import __version__
 
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 BAD_INPUT_ERRORS = frozenset(
-    "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError PredictError".split()
+    "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError ModelError FitError"
+    " FeatureError SaliencyError".split()
 )
 """Names of the errors whose text is meant for the user, wherever they were raised: here or in a notebook."""
 
@@ -95,6 +96,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _check(options: argparse.Namespace) -> int:
     from bonescan_utils import cohort
+    from bonescan_utils.manifest import read_manifest
 
     problems = cohort.check(options.manifest)
     for problem in problems:
@@ -102,7 +104,8 @@ def _check(options: argparse.Namespace) -> int:
     if problems:
         print(f"{options.manifest}: {len(problems)} problem{'s' * (len(problems) > 1)}", file=sys.stderr)
         return BAD_INPUT
-    print(f"{options.manifest}: no problem found")
+    summary = cohort.describe(read_manifest(options.manifest), options.manifest.parent)
+    print(f"{options.manifest}: no problem found; {summary}")
     return OK
 
 
@@ -170,8 +173,8 @@ def _parser() -> argparse.ArgumentParser:
         "--out data_small --n 20 --seed 7",
     )  # fmt: skip
     phantom.add_argument("--out", required=True, type=Path, help="folder to write to")
-    phantom.add_argument("--n", type=_positive, default=1000, help="number of scans (default: 1000)")
-    phantom.add_argument("--seed", type=int, default=2022, help="seed of the cohort (default: 2022)")
+    phantom.add_argument("--n", type=_even, default=1000, help="number of scans, even (default: 1000)")
+    phantom.add_argument("--seed", type=_seed, default=2022, help="seed of the cohort (default: 2022)")
     phantom.add_argument("--jobs", type=int, default=-1, help="processes (default: one a core)")
     doctor = _command(commands, "doctor", _doctor, "say what this machine has and lacks", "")
     doctor.add_argument("--weights-dir", default="", help="folder with the official weights files")
@@ -215,11 +218,17 @@ def _command(
     return parser
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"expected 1 or more, got {text}")
-    return value
+def _even(text: str) -> int:
+    """Return an even number above 0: half of the phantoms have metastases."""
+    if not text.isdecimal() or int(text) < 2 or int(text) % 2:
+        raise argparse.ArgumentTypeError(f"expected an even number of 2 or more, got {text!r}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number of 0 or more, got {text!r}")
+    return int(text)
 
 
 if __name__ == "__main__":

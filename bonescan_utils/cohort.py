@@ -18,7 +18,7 @@ from bonescan_utils.scan import VIEWS, Scan, ScanError, require_quality
 
 __all__ = ["Ingest", "check", "describe", "ingest", "load_file", "load_scan"]
 
-SERIAL_BELOW = 64
+SERIAL_BELOW = 256
 """With fewer scans than this, starting worker processes costs more than it saves."""
 
 QUARANTINE_COLUMNS = ("file", "line", "scan_id", "code", "reason", "next_step")

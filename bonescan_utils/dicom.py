@@ -257,6 +257,8 @@ def _check_frames(data: bytes, syntax: uid.UID, n_frames: int) -> None:
 def _decoded(ds: Dataset, syntax: uid.UID, n_frames: int) -> np.ndarray:
     """Returns the pixels as (frames, rows, columns), as stored."""
     try:
+        if syntax == uid.JPEGLSLossless:  # the quicker of two
+            ds.pixel_array_options(decoding_plugin="pyjpegls")
         pixels = ds.pixel_array
     except MemoryError:
         raise

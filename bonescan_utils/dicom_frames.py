@@ -35,7 +35,7 @@ _POSTERIOR = re.compile(
     r"(?![a-z])",
     re.IGNORECASE,
 )
-_OTHER_VIEW = re.compile(r"oblique|lateral|lao|rao|lpo|rpo", re.IGNORECASE)
+_OTHER_VIEW = re.compile(r"oblique|lateral|antero|postero|lao|rao|lpo|rpo", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def pick_frames(ds: Dataset, n_frames: int) -> tuple[list[Frame], list[str]]:
     kept = _in_photopeak(ds, windows, warnings)
     detectors = _vector(ds, "DetectorVector", "NumberOfDetectors", n_frames)
     names = [_coded_view(ds, detectors[index], single=n_frames == 1) for index in kept]
-    if len(kept) == 1:
+    if len(kept) == 1 and names[0] != "":
         view, source = (names[0], "view_code") if names[0] else _single_view(ds, warnings)
         return [Frame(kept[0], view, source)], warnings
     if sorted(name or "?" for name in names) != ["anterior", "posterior"]:
@@ -146,14 +146,14 @@ def _item(sequence: Any, number: int) -> Dataset | None:
 
 
 def _coded_view(ds: Dataset, detector: int, *, single: bool) -> str | None:
-    """Returns the view that a detector's view code (or its meaning) tells, or None."""
+    """Returns the view that a detector's view code or its meaning tells, '' for another one, None without."""
     sequence = _as_list(ds.get("DetectorInformationSequence"))
     if single and len(sequence) == 1:
         detector = 1  # one frame, one item: whatever number the detector has
     item = _item(sequence, detector)
     codes = _as_list(item.get("ViewCodeSequence")) if item is not None else []
     if len(codes) != 1:
-        return None
+        return "" if codes else None
     meaning = str(codes[0].get("CodeMeaning", ""))
     told, by_code = view_in_text(meaning), VIEW_OF_CODE.get(str(codes[0].get("CodeValue", "")).strip())
     if told and by_code and told != by_code:
@@ -162,7 +162,7 @@ def _coded_view(ds: Dataset, detector: int, *, single: bool) -> str | None:
             f"a view code for {by_code} with the meaning '{safe_text(meaning, limit=40)}'",
             hint="Name the views in the manifest, one file per view.",
         )
-    return by_code or told
+    return by_code or told or ""
 
 
 def view_in_text(text: str) -> str | None:

@@ -25,7 +25,7 @@ from jupyter_client.kernelspec import KernelSpec
 from nbclient.exceptions import DeadKernelError
 
 from bonescan_utils.files import write_text
-from bonescan_utils.screen import Screen
+from bonescan_utils.screen import Screen, without_noise
 from bonescan_utils.study import NONCE_VARIABLE
 
 logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is said once, by CellError
@@ -114,6 +114,8 @@ class Relay:
         for piece in re.findall(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+", text):
             body = self._line + piece.rstrip("\r\n")
             self._line = body if piece[-1] not in "\r\n" else ""
+            if without_noise(body) != body:
+                continue
             if piece.endswith("\n") and body.strip():
                 self.screen.line(f"      {body.strip()}")
             elif body.strip() and "\n" not in piece:
@@ -256,5 +258,8 @@ def _publish(running: Path, target: Path) -> None:
     notebook = nbformat.read(running, as_version=4)
     for key in ("input_path", "output_path", "environment_variables"):
         notebook.metadata.get("papermill", {}).pop(key, None)
+    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
+        if output.output_type == "stream":
+            output.text = without_noise(output.text)
     write_text(target, nbformat.writes(notebook) + "\n")
     running.unlink()

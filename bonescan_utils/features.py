@@ -227,7 +227,7 @@ class _Work:
         return Block(np.load(path, mmap_mode="r", allow_pickle=False), float(read_json(about)["scale"]))
 
     def _model(self, name: str) -> tuple[Forward, tuple[int, ...]]:
-        """Function and output shape of image -> cut (``prefix``), cut -> end (``suffix``) or both (``whole``)."""
+        """Function and output shape of image -> cut (``prefix``), cut -> end (``suffix``), or ``whole``."""
         if not self._models:
             arm = self.arm
             with dtype_policy(self.policy):
@@ -249,7 +249,7 @@ class _Overflow(Exception):
 
 
 def _write(path: Path, outputs: Callable[[], Iterator[np.ndarray]], shape: tuple[int, ...]) -> float:
-    """Writes the model's outputs to ``path``, whole or not at all; returns the scale to multiply them with."""
+    """Writes outputs to ``path``, whole or not at all; returns the scale to multiply them with."""
     dtype = np.dtype("<f2" if len(shape) > 2 else "<f4")
     needed, free = int(np.prod(shape)) * dtype.itemsize, free_bytes(path.parent)
     if needed > free:
@@ -280,7 +280,7 @@ def _write_scaled(
 
 
 def _scale(largest: float) -> float:
-    """A power of two that brings ``largest`` near the target: exact, so float16 holds bfloat16 without loss."""
+    """A power of two that brings ``largest`` near the target: float16 then holds bfloat16 without loss."""
     return float(2.0 ** np.round(np.log2(largest / _TARGET_MAX))) if largest > 0 else 1.0
 
 

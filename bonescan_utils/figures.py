@@ -8,6 +8,7 @@ and marked "random init".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,8 @@ from bonescan_utils.charts import (
     plot_primary_by_label,
 )
 from bonescan_utils.flow import plot_flow
-from bonescan_utils.pictures import OverlayCase, plot_before_after, plot_montage, plot_overlays
+from bonescan_utils.overlays import OverlayCase, plot_overlays
+from bonescan_utils.pictures import plot_before_after, plot_montage
 from bonescan_utils.style import (
     COLUMN_MM,
     GREY,
@@ -125,13 +127,15 @@ def plot_pr(pr: pd.DataFrame, summary: pd.DataFrame, *, weights: Weights, note: 
 def _square_figure(arms: Sequence[str]) -> tuple[Figure, Axes, bool]:
     """Returns a figure for one square panel, its axes, and whether its legend goes beside them."""
     beside = len(arms) > 6
-    fig = new_figure(150, 100) if beside else new_figure(COLUMN_MM, 86 + 3.6 * len(arms))
-    return fig, fig.subplots(), beside
+    fig = new_figure(PAGE_MM, 98) if beside else new_figure(COLUMN_MM, 86 + 3.6 * len(arms))
+    ax = fig.subplots()
+    ax.set_anchor("W" if beside else "C")
+    return fig, ax, beside
 
 
 def _legend(ax: Axes, title: str, *, beside: bool) -> None:
     """Puts the legend below the axes, or beside them where there are many arms: it can cover no curve."""
-    place = {"loc": "upper left", "bbox_to_anchor": (1.02, 1) if beside else (0, -0.16)}
+    place: Any = {"loc": "upper left", "bbox_to_anchor": (1.02, 1) if beside else (0, -0.16)}
     ax.legend(title=title, alignment="left", handlelength=2.8, borderpad=0, labelspacing=0.35, **place)
     sns.despine(ax=ax)
 
@@ -176,7 +180,7 @@ def plot_confusion(confusion: pd.DataFrame, *, weights: Weights, note: str = "")
     """
     check_columns(confusion, ["arm", "threshold", "tp", "fn", "fp", "tn"], "the confusion table")
     rows, columns = grid_of(len(confusion), 3)
-    fig = new_figure(PAGE_MM * columns / 3, 58 * rows + 8)
+    fig = new_figure(PAGE_MM * columns / 3, 60 * rows + 12)
     axes = fig.subplots(rows, columns, squeeze=False)
     for ax, (_, row) in zip(axes.flat, confusion.iterrows(), strict=False):
         counts = np.array([[row["tp"], row["fn"]], [row["fp"], row["tn"]]], dtype=int)

@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # loaded where a table is made: a command that reads no table does not wait for it
     import pandas as pd
 
-MAX_CSV_BYTES = 1 << 30
-"""A CSV larger than this (1 GiB) is refused: a manifest of a million scans has 0.3 GiB."""
+MAX_CSV_BYTES = 1 << 30  # a manifest of a million scans has 0.3 GiB
 
 TEXT_COLUMNS = frozenset(
     """
@@ -47,8 +46,11 @@ class CsvError(ValueError):
     """A CSV that cannot be read: the file, the `line` (from 1), and `what` is wrong."""
 
     def __init__(self, path: str | Path, line: int, what: str) -> None:
-        super().__init__(f"{path}, line {line}: {what}")
+        super().__init__(path, line, what)  # all three, so that it survives the way back from a worker
         self.line, self.what = line, what
+
+    def __str__(self) -> str:
+        return f"{self.args[0]}, line {self.line}: {self.what}"
 
 
 def safe_text(value: object, *, limit: int = 120) -> str:
@@ -58,7 +60,6 @@ def safe_text(value: object, *, limit: int = 120) -> str:
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-# ---------------------------------------------------------------------------------------------- writing
 @contextmanager
 def write_atomic(path: str | Path) -> Iterator[Path]:
     """Gives a temporary path in the same folder; at the end of the block it takes the place of `path`.
@@ -163,7 +164,6 @@ def _defuse(cell: Any) -> Any:
     return cell
 
 
-# ---------------------------------------------------------------------------------------------- reading
 @dataclass(frozen=True)
 class CsvText:
     """A CSV file as text: `header`, `rows` (as long as the header), the `lines` they begin at, `faults`."""
@@ -285,7 +285,6 @@ def _converted(column: pd.Series) -> pd.Series:
     return column
 
 
-# ------------------------------------------------------------------------------------------- hash and room
 def sha256_file(path: str | Path) -> str:
     """Returns the SHA-256 of a file's bytes as 64 hexadecimal digits."""
     with Path(path).open("rb") as stream:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from itertools import pairwise
+from typing import Any
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -12,8 +13,14 @@ from matplotlib.patches import FancyBboxPatch
 
 from bonescan_utils.style import PAGE_MM, add_footnote, check_columns, new_figure, styled
 
-WRAP = 42
+WRAP = 46
 """Letters to a line in a box."""
+LINE = 3.4
+"""Height of a line of text, in mm."""
+COLUMN, ASIDE, WIDE = 44.0, 132.0, 76.0
+"""Middle of the column of boxes, middle of what was left out, width of a box, in mm."""
+INK = "#333333"
+STROKE: Any = {"color": INK, "linewidth": 0.7}
 
 
 def check_flow(flow: pd.DataFrame, groups: pd.DataFrame | None = None) -> None:
@@ -49,7 +56,7 @@ def plot_flow(flow: pd.DataFrame, groups: pd.DataFrame | None = None, *, note: s
     """Draws the flow of scans: a column of boxes, exclusions to the right, the groups at the foot.
 
     Args:
-        flow: `step, n, excluded, reason`; see `check_flow`. Reasons may be several, separated by `;`.
+        flow: `step, n, excluded, reason`; see `check_flow`. Several reasons are separated by `;`.
         groups: `group, n`, and `n_positive` if known: what the last box divides into, such as the partitions.
         note: one more line at the foot.
 
@@ -58,80 +65,71 @@ def plot_flow(flow: pd.DataFrame, groups: pd.DataFrame | None = None, *, note: s
     """
     check_flow(flow, groups)
     steps = flow.to_dict("records")
-    heights = [_lines(step) * 3.6 + 4 for step in steps]
-    gap, below = 9.0, (0.0 if groups is None else 21.0)
-    height = sum(heights) + gap * (len(steps) - 1) + below + 4
-    fig = new_figure(PAGE_MM, height + 6)
+    asides = [_aside(step) for step in steps]
+    texts = [f"{_wrapped(step['step'])}\n(n = {step['n']:,})" for step in steps]
+    gaps = [0.0, *(max(8.0, _tall(text) + 3) if text else 6.0 for text in asides[1:])]
+    foot = 0.0 if groups is None else 10 + _tall("\n" * 2)
+    height = sum(map(_tall, texts)) + sum(gaps) + foot
+    fig = new_figure(PAGE_MM, height + 10)
     ax = fig.subplots()
-    ax.set(xlim=(0, PAGE_MM), ylim=(-height, 2))
+    ax.set(xlim=(0, PAGE_MM), ylim=(-height - 1, 1), aspect="equal")
     ax.axis("off")
-    top = 0.0
-    for place, (step, tall) in enumerate(zip(steps, heights, strict=True)):
-        _box(ax, 45, top, 80, tall, f"{_wrapped(step['step'])}\n(n = {step['n']:,})")
-        if place:
-            _arrow(ax, (45, top + gap), (45, top))
-            _exclusion(ax, step, top + gap / 2, tall)
-        top -= tall + gap
+    y = 0.0
+    for text, aside, gap in zip(texts, asides, gaps, strict=True):
+        if gap:
+            _arrow(ax, (COLUMN, y), (COLUMN, y - gap))
+        if gap and aside:
+            _arrow(ax, (COLUMN, y - gap / 2), (ASIDE - WIDE / 2, y - gap / 2))
+            _box(ax, ASIDE, y - gap / 2 + _tall(aside) / 2, WIDE, aside, aside=True)
+        y -= gap
+        _box(ax, COLUMN, y, WIDE, text)
+        y -= _tall(text)
     if groups is not None:
-        _branches(ax, groups, top + gap)
+        _branches(ax, groups, y)
     return add_footnote(fig, note)
 
 
 def _wrapped(text: object) -> str:
-    return "\n".join(line for part in str(text).split(";") for line in textwrap.wrap(part.strip(), WRAP))
+    parts = [] if text is None or text != text else str(text).split(";")  # NaN is not itself
+    return "\n".join(line for part in parts for line in textwrap.wrap(part.strip(), WRAP))
 
 
-def _exclusion_text(step: dict) -> str:
-    reason = _wrapped(step["reason"]) if step["reason"] and step["reason"] == step["reason"] else ""
-    return f"Excluded (n = {step['excluded']:,})" + (f"\n{reason}" if reason else "")
+def _aside(step: dict) -> str:
+    """What was left out on the way to a step; '' if nothing."""
+    return (
+        f"Excluded (n = {step['excluded']:,})\n{_wrapped(step['reason'])}".strip() if step["excluded"] else ""
+    )
 
 
-def _lines(step: dict) -> int:
-    """Lines of the taller of a step's two boxes."""
-    return max(_wrapped(step["step"]).count("\n") + 2, _exclusion_text(step).count("\n") + 1)
-
-
-def _exclusion(ax: Axes, step: dict, y: float, tall: float) -> None:
-    """Draws what was left out on the way to a step, beside the arrow that leads there."""
-    if step["excluded"]:
-        text = _exclusion_text(step)
-        high = (text.count("\n") + 1) * 3.6 + 3
-        _arrow(ax, (45, y), (96, y))
-        _box(ax, 133, y + high / 2, 74, high, text, left=True)
+def _tall(text: str) -> float:
+    """Height of the box of a text, in mm."""
+    return (text.count("\n") + 1) * LINE + 3.5
 
 
 def _branches(ax: Axes, groups: pd.DataFrame, top: float) -> None:
-    """Draws the parts of the last box side by side."""
-    n = len(groups)
-    width = min(50.0, (PAGE_MM - 4 - 4 * (n - 1)) / n)
-    for place, row in enumerate(groups.to_dict("records")):
-        x = 5 + width / 2 + place * (width + 4)
-        split = (
-            [f"{row['n_positive']:,} with metastasis", f"{row['n'] - row['n_positive']:,} without"]
-            if "n_positive" in row
-            else []
-        )
-        _arrow(ax, (min(max(x, 8), 82), top), (x, top - 6))
-        _box(ax, x, top - 6, width, 15, "\n".join([f"{row['group']} (n = {row['n']:,})", *split]))
+    """Draws the parts of the last box side by side, joined by one line."""
+    width = min(WIDE, (PAGE_MM - 4 * (len(groups) + 1)) / len(groups))
+    places = [4 + width / 2 + place * (width + 4) for place in range(len(groups))]
+    bus = top - 5
+    ax.plot([COLUMN, COLUMN], [top, bus], **STROKE)
+    ax.plot([min(*places, COLUMN), max(*places, COLUMN)], [bus, bus], **STROKE)
+    for x, row in zip(places, groups.to_dict("records"), strict=True):
+        lines = [f"{row['group']} (n = {row['n']:,})"]
+        if "n_positive" in row:
+            lines += [f"{row['n_positive']:,} with metastasis", f"{row['n'] - row['n_positive']:,} without"]
+        _arrow(ax, (x, bus), (x, bus - 5))
+        _box(ax, x, bus - 5, width, "\n".join(lines))
 
 
-def _box(ax: Axes, x: float, top: float, wide: float, tall: float, text: str, *, left: bool = False) -> None:
-    """Draws a box whose top centre is at `(x, top)`, in mm, with its text."""
-    frame = FancyBboxPatch(
-        (x - wide / 2, top - tall), wide, tall, boxstyle="round,pad=0,rounding_size=1", linewidth=0.7,
-        edgecolor="#333333", facecolor="#F7F7F7" if left else "white",
-    )  # fmt: skip
-    ax.add_patch(frame)
-    at = x - wide / 2 + 2.5 if left else x
-    ax.text(
-        at, top - tall / 2, text, ha="left" if left else "center", va="center", fontsize=6.5, linespacing=1.3
-    )
+def _box(ax: Axes, x: float, top: float, wide: float, text: str, *, aside: bool = False) -> None:
+    """Draws a text in a box whose upper edge has its middle at `(x, top)`, in mm."""
+    tall, left = _tall(text), x - wide / 2
+    look: Any = {"boxstyle": "round,pad=0,rounding_size=1", "facecolor": "#F4F4F4" if aside else "white"}
+    ax.add_patch(FancyBboxPatch((left, top - tall), wide, tall, edgecolor=INK, linewidth=0.7, **look))
+    place = (left + 2.5, "left") if aside else (x, "center")
+    ax.text(place[0], top - tall / 2, text, ha=place[1], va="center", fontsize=6.5, linespacing=1.3)
 
 
 def _arrow(ax: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
-    ax.annotate(
-        "",
-        end,
-        start,
-        arrowprops={"arrowstyle": "-|>", "linewidth": 0.7, "color": "#333333", "shrinkA": 0, "shrinkB": 0},
-    )
+    look: Any = {"arrowstyle": "-|>", "linewidth": 0.7, "color": INK, "shrinkA": 0, "shrinkB": 0}
+    ax.annotate("", end, start, arrowprops=look)

@@ -1,8 +1,8 @@
 """Models: a trained arm as one file that takes an image and gives a score.
 
 The model is one flat graph with its own preprocessing: a 0-255 image (h, w, 3) in, the score 0-1 out. Beside
-``<name>.keras`` lies ``<name>.json`` with the file's sha256, which is checked before anything is loaded, and with
-what the model is: arm, backbone, weights it started from, input shape.
+``<name>.keras`` lies ``<name>.json`` with the file's sha256, which is checked before anything is loaded, and
+with what the model is: arm, backbone, weights it started from, input shape.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ class ModelError(ValueError):
 def assemble(fitted: Fitted) -> keras.Model:
     """The whole model of a trained arm: image (n, h, w, 3), 0-255, float32 -> score (n, 1), 0-1.
 
-    It is built in float32, so that it runs alike on any machine; its scores may differ in the third decimal from
-    those of features computed in bfloat16.
+    It is built in float32, so that it runs alike on any machine; its scores may differ in the third decimal
+    from those of features computed in bfloat16.
     """
     arm = fitted.arm
     with dtype_policy("float32"):
@@ -83,7 +83,7 @@ def model_record(path: Path | str) -> dict[str, Any]:
     expected = about.get("sha256") if isinstance(about, dict) else None
     found = sha256_file(path)
     if found != expected:
-        raise ModelError(f"{path}: sha256 {found}, its record says {expected}; it is damaged, train the arm again")
+        raise ModelError(f"{path}: sha256 {found}, its record says {expected}; damaged, train the arm again")
     return about
 
 

@@ -154,19 +154,22 @@ def prepare(
 
 
 def body_mask(counts: np.ndarray) -> np.ndarray:
-    """Return the body's pixels, bool (rows, columns): the largest connected part above `BODY_THRESHOLD`.
+    """Return the body's pixels, bool (rows, columns), to a 256th of its height: the largest part that stands out.
 
     Raises:
         ScanError: Nothing stands out from the background.
     """
-    sigma = counts.shape[0] / 256
-    smooth = ndi.gaussian_filter(counts.astype(np.float32), sigma)
+    step = max(1, counts.shape[0] // 256)  # 4 x 4 pixels of a 1024-row matrix: noise is averaged out
+    rows, columns = (-n % step for n in counts.shape)
+    binned = np.pad(counts.astype(np.float32), ((0, rows), (0, columns)))
+    binned = binned.reshape(binned.shape[0] // step, step, -1, step).mean(axis=(1, 3))
+    smooth = ndi.gaussian_filter(binned, 1.0)
     level = np.percentile(smooth, 95) or smooth.max()
     parts, n = ndi.label(smooth > BODY_THRESHOLD * level)
     if not n or level <= 0:
         raise ScanError("no_body", "no body found: no part of the view stands out from the background")
-    largest = np.bincount(parts.ravel())[1:].argmax() + 1
-    return np.asarray(parts == largest)
+    largest = parts == np.bincount(parts.ravel())[1:].argmax() + 1
+    return np.repeat(np.repeat(largest, step, axis=0), step, axis=1)[: counts.shape[0], : counts.shape[1]]
 
 
 def _crop_box(view: View, jitter: Jitter | None) -> tuple[float, float, float, float]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bonescan_utils.arms import ARMS, get_arm
+from bonescan_utils.arms import ARMS, Arm, get_arm
 
 SIX_ARMS = [name for name in ARMS if not name.endswith("_finetuned")]
 """The arms of the paper's comparison; the others give each backbone the proposed protocol."""
@@ -106,6 +107,25 @@ def make_config(profile: str, settings: Mapping[str, Any] | None = None) -> Stud
         return StudyConfig(**values)
     except ValidationError as error:
         raise StudyError("\n".join(_explain(problem) for problem in error.errors())) from None
+
+
+def study_arm(name: str, *, copies: int = -1, epochs: int = -1) -> Arm:
+    """Return an arm as this study trains it: with at most so many copies and epochs.
+
+    Args:
+        name: The arm.
+        copies: Most augmented copies a scan; -1 as the arm says.
+        epochs: Most epochs; -1 as the arm says. A frozen arm has none.
+    """
+    arm = get_arm(name)
+    limits = {"copies": copies, "epochs": epochs}
+    lowered = {key: min(limit, getattr(arm, key)) for key, limit in limits.items() if limit >= 0}
+    return replace(arm, **lowered)
+
+
+def copies_needed(names: Sequence[str], *, copies: int = -1) -> int:
+    """Return how many augmented copies of a training scan the image store must hold for these arms."""
+    return max(study_arm(name, copies=copies).copies for name in names)
 
 
 def parse_settings(assignments: Sequence[str]) -> dict[str, str]:

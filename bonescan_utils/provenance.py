@@ -40,12 +40,17 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def code_hash(package: Path | None = None) -> str:
-    """Return a hash of the code and assets that notebooks run."""
+def code_hash(package: Path | None = None, *, without: frozenset[str] = frozenset()) -> str:
+    """Return a hash of the code and assets that notebooks run.
+
+    Args:
+        package: Folder of the package; this one if None.
+        without: Names of further files to leave out.
+    """
     package = package or Path(__file__).parent
-    suffixes = {".py", ".npz", ".mplstyle", ".css"}
+    suffixes, left_out = {".py", ".npz", ".mplstyle"}, NOT_STUDIED | without
     files = sorted(
-        path for path in package.rglob("*") if path.suffix in suffixes and path.name not in NOT_STUDIED
+        path for path in package.rglob("*") if path.suffix in suffixes and path.name not in left_out
     )
     return digest([(path.relative_to(package).as_posix(), sha256_file(path)) for path in files])
 

@@ -15,7 +15,7 @@ from bonescan_utils import provenance
 from bonescan_utils.arms import get_arm
 from bonescan_utils.files import free_bytes, read_json, sha256_file, write_json
 from bonescan_utils.lock import run_lock
-from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters
+from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters, study_arm
 from bonescan_utils.screen import Screen
 from bonescan_utils.steps import Step
 from bonescan_utils.weights import OFFLINE_VARIABLE, WeightsSource, resolve_weights
@@ -149,9 +149,8 @@ def needed_bytes(config: StudyConfig, n_manifest: int) -> int:
     scans = min(config.n_scans or n_manifest, n_manifest)
     pixels = config.image_height * config.image_width
     total = scans * (pixels + 400_000)  # the store's image, and a phantom scan as DICOM with its mask
-    for arm in (get_arm(name) for name in {config.arm, *config.arms}):
-        copies = arm.copies if config.copies < 0 else min(config.copies, arm.copies)
-        images = scans * (1 + 0.7 * copies)
+    for arm in (study_arm(name, copies=config.copies) for name in {config.arm, *config.arms}):
+        images = scans * (1 + 0.7 * arm.copies)
         total += 120_000_000  # its model
         if not arm.frozen:  # activations at the cut: at most 1,024 channels at 1/16 of the size, 2 bytes each
             total += int(images * pixels * (1 + 8))

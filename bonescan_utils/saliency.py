@@ -1,7 +1,7 @@
 """Saliency: where in an image an arm saw evidence for metastasis.
 
-Grad-CAM and its kin come from tf-keras-vis, called with the exact layer of the BACKBONES table: its own search
-for "the last convolution" picks a wrong layer in four of the five backbones.
+Grad-CAM and its kin come from tf-keras-vis, called with the exact layer of the BACKBONES table: its own
+search for "the last convolution" picks a wrong layer in four of the five backbones.
 """
 
 from __future__ import annotations
@@ -14,8 +14,12 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from bonescan_utils.backbones import get_backbone
+from bonescan_utils.backbones import get_backbone, split_base
+from bonescan_utils.forward import compile_forward
 from bonescan_utils.models import check_images
+
+Maker = Callable[[keras.Model], Callable[[np.ndarray], np.ndarray]]
+"""Of a model activation -> score makes a function activation (n, r, c, channels) -> map (n, r, c)."""
 
 
 class SaliencyError(ValueError):
@@ -47,7 +51,7 @@ def saliency_map(
     backbone: str,
     method: str = "gradcam",
     layer: str | None = None,
-    batch: int = 8,
+    batch: int = 16,
     progress: bool = False,
 ) -> SaliencyMaps:
     """Explains the score of each image.
@@ -64,18 +68,19 @@ def saliency_map(
         progress: show a progress bar.
 
     Raises:
-        SaliencyError: unknown method, or the model has no such layer.
-        BackboneError: unknown backbone, or images of another size.
+        SaliencyError: unknown method, or not the model of this backbone.
+        BackboneError: unknown backbone, images of another size, or a layer that the graph has a way round.
     """
     if method not in METHODS:
         raise SaliencyError(f"method {method!r} is unknown; expected one of {', '.join(METHODS)}")
     layer = layer or deepest_layer(model, backbone)
     rgb = check_images(model, images)
-    explain = METHODS[method](model, layer)
+    prefix, suffix = split_base(model, layer)
+    forward, explain = compile_forward(prefix), METHODS[method](suffix)
     raw = np.zeros(images.shape[:3], np.float32)
     for start in tqdm(range(0, len(images), batch), desc=method, disable=not progress, leave=False):
         at = slice(start, start + batch)
-        raw[at] = enlarge(explain(rgb(images[at])), images.shape[1:3])
+        raw[at] = enlarge(explain(forward(rgb(images[at]))), images.shape[1:3])
     largest = raw.max(axis=(1, 2), initial=0.0).astype(np.float64)
     scaled = raw / np.where(largest > 0, largest, 1.0)[:, None, None]
     return SaliencyMaps(scaled.astype(np.float32), largest, method, layer)
@@ -111,8 +116,8 @@ def enlarge(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
 def saliency_in_mask(saliency: np.ndarray, mask: np.ndarray) -> float:
     """Share (0-1) of a saliency map's sum that lies inside a mask of the same shape; NaN for an empty map.
 
-    By chance it is the mask's share of the area. Source: "energy-based pointing game", Wang et al., Score-CAM,
-    CVPR workshops 2020.
+    By chance it is the mask's share of the area. Source: "energy-based pointing game", Wang et al.,
+    Score-CAM, CVPR workshops 2020.
     """
     saliency, mask = np.asarray(saliency, np.float64), np.asarray(mask, bool)
     if saliency.shape != mask.shape:
@@ -121,22 +126,22 @@ def saliency_in_mask(saliency: np.ndarray, mask: np.ndarray) -> float:
     return float(saliency[mask].sum() / total) if total > 0 else float("nan")
 
 
-def _cam(class_name: str) -> Callable[[keras.Model, str], Callable[[np.ndarray], np.ndarray]]:
-    """A maker of raw class activation maps (n, rows, columns of the layer) by one class of tf-keras-vis."""
+def _cam(class_name: str) -> Maker:
+    """A maker of raw class activation maps by one class of tf-keras-vis.
 
-    def make(model: keras.Model, layer: str) -> Callable[[np.ndarray], np.ndarray]:
-        visualiser = _tf_keras_vis(class_name)(model, model_modifier=_replace_to_linear(), clone=True)
+    The class is given the part of the model after the layer, whose input is the activation to explain: the
+    same map as from the whole model for a quarter of the work (its tape would run back to the image).
+    """
 
-        def explain(x: np.ndarray) -> np.ndarray:
-            options = {"normalize_cam": False, "expand_cam": False, "seek_penultimate_conv_layer": False}
-            return np.asarray(visualiser(_logit, x, penultimate_layer=layer, **options))
-
-        return explain
+    def make(suffix: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
+        visualiser = _tf_keras_vis(class_name)(suffix, model_modifier=_replace_to_linear(), clone=True)
+        options = {"normalize_cam": False, "expand_cam": False, "seek_penultimate_conv_layer": False}
+        return lambda activation: np.asarray(visualiser(_logit, activation, penultimate_layer=0, **options))
 
     return make
 
 
-METHODS: Mapping[str, Callable[[keras.Model, str], Callable[[np.ndarray], np.ndarray]]] = {
+METHODS: Mapping[str, Maker] = {
     "gradcam": _cam("gradcam.Gradcam"),
     "gradcam++": _cam("gradcam_plus_plus.GradcamPlusPlus"),
     "layercam": _cam("layercam.Layercam"),

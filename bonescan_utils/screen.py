@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
+import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TextIO
 
+_NOISE = re.compile(r"^(WARNING: All log messages before absl::InitializeLog|[IWE]0000 00:00:\d).*\n?", re.M)
 QUIET_SECONDS = 20.0
 """Without a terminal, a progress bar is reported at most this often."""
 
@@ -47,3 +53,22 @@ class Screen:
     def _write(self, text: str) -> None:
         self.stream.write(text)
         self.stream.flush()
+
+
+def without_noise(text: str) -> str:
+    """Return text without the lines that TensorFlow's libraries log while they are loaded."""
+    return _NOISE.sub("", text)
+
+
+@contextmanager
+def quiet_stderr() -> Iterator[None]:
+    """Send what C libraries write to the error stream nowhere, for the time of the block."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

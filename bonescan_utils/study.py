@@ -8,10 +8,11 @@ by.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from bonescan_utils import provenance
@@ -22,14 +23,14 @@ if TYPE_CHECKING:
     from IPython.display import Image
     from matplotlib.figure import Figure
 
-SYNTHETIC_NOTE = "Synthetic phantom cohort - not clinical data"
+    from bonescan_utils.scan import Scan
+
 NONCE_VARIABLE = "BONESCAN_NONCE"
 WRITTEN_BY = {
     "cohort.csv": "01_cohort",
     "store": "02_preprocessing",
-    "predictions.csv": "03_vgg16_transfer",
-    "models": "03_vgg16_transfer",
-    "tables/weights.csv": "03_vgg16_transfer",
+    "predictions.csv": "04_backbone_comparison",
+    "tables/weights.csv": "04_backbone_comparison",
 }
 """Which notebook writes what another one needs: for the message when it is not there."""
 
@@ -73,16 +74,17 @@ class Run:
         """Return a table that an earlier notebook wrote, by its path in the run folder."""
         return read_csv(self.need(name))
 
-    def table(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
-        """Write a table to `tables/<name>.csv` (and `.tex`), and return it to be shown."""
+    def table(self, table: pd.DataFrame, name: str, *, caption: str = "") -> pd.DataFrame:
+        """Write a table for a paper to `tables/<name>.csv` and `.tex`, and return it to be shown."""
         from bonescan_utils.tables import write_table
 
-        for path in write_table(table, self.folder / "tables", name):
+        note = "Synthetic phantom cohort, not clinical data." if self.synthetic else ""
+        for path in write_table(table, self.folder / "tables", name, caption=caption, note=note):
             self.add(path, rows=len(table))
         return table
 
     def csv(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
-        """Write a table to `<name>` in the run folder, and return it to be shown."""
+        """Write a table of data to `<name>` in the run folder, and return it to be shown."""
         write_csv(self.folder / name, table)
         self.add(self.folder / name, rows=len(table))
         return table
@@ -91,23 +93,22 @@ class Run:
         """Write a figure to `figures/<name>` as PNG and PDF, and return the picture to be shown.
 
         Args:
-            figure: The figure; it is closed.
+            figure: The figure.
             name: File name without suffix.
             note: Footnote under the figure; that of a phantom cohort is added.
         """
         from IPython.display import Image
-        from matplotlib import pyplot
 
-        from bonescan_utils.figures import save_figure
+        from bonescan_utils.figures import PHANTOM_NOTE, save_figure
+        from bonescan_utils.style import add_footnote
 
-        notes = [note, SYNTHETIC_NOTE if self.synthetic else ""]
+        if note:
+            add_footnote(figure, note)
         target = self.folder / "figures" / name
-        save_figure(figure, target, note=" | ".join(filter(None, notes)))
-        pyplot.close(figure)
-        picture = target.with_name(f"{name}.png")
+        picture, document = save_figure(figure, target, note=PHANTOM_NOTE if self.synthetic else "")
         self.add(picture)
-        self.add(target.with_name(f"{name}.pdf"))
-        return Image(data=picture.read_bytes(), format="png", width=880)
+        self.add(document)
+        return Image(data=picture.read_bytes(), format="png", alt=name.replace("_", " "))
 
     def add(self, path: Path, *, rows: int | None = None) -> Path:
         """List a file or a folder among what this notebook wrote, and return it."""
@@ -119,10 +120,42 @@ class Run:
         """The scans of the study: `cohort.csv` of notebook 01."""
         return self.read("cohort.csv")
 
+    def note_data(self, manifest: str | Path, *, synthetic: bool) -> None:
+        """Note where the scans are, relative to the run folder, and whether they are phantoms."""
+        root = Path(manifest).expanduser().resolve().parent
+        self.note(data_root=os.path.relpath(root, self.folder), synthetic=bool(synthetic))
+
     @property
     def data_root(self) -> Path:
         """The folder that the paths of the cohort are relative to: that of its manifest."""
-        return (self.folder / self.notes["data_root"]).resolve()
+        return (self.folder / str(self.notes["data_root"])).resolve()
+
+    def scans(self, scan_ids: Iterable[str]) -> list[Scan]:
+        """Return scans of the cohort, in counts."""
+        from bonescan_utils.loading import load_scan
+
+        rows = self.cohort.set_index("scan_id", drop=False)
+        return [
+            load_scan({str(k): v for k, v in rows.loc[name].items()}, self.data_root) for name in scan_ids
+        ]
+
+    def truth(self, scan_ids: Iterable[str]) -> dict[str, dict[str, np.ndarray] | None]:
+        """Return the lesion masks of phantoms by scan and view, on counts pixels; None without truth."""
+        from bonescan_utils.phantom import read_truth
+
+        rows = self.cohort.set_index("scan_id")
+        return {name: read_truth(self.data_root / str(rows.loc[name, "anterior"])) for name in scan_ids}
+
+    def lesion_bands(self) -> pd.Series:
+        """Return each scan's band of visible metastases, indexed by scan_id; `unknown` without truth."""
+        from bonescan_utils.lesions import lesion_bands, visible_lesions
+        from bonescan_utils.phantom import read_lesions
+
+        cohort = self.cohort
+        if not self.synthetic:
+            return pd.Series("unknown", index=pd.Index(cohort["scan_id"]), name="visible_lesions")
+        lesions = read_lesions(self.data_root / name for name in cohort["anterior"])
+        return lesion_bands(visible_lesions(lesions, cohort["scan_id"]))
 
     @property
     def synthetic(self) -> bool:
@@ -141,20 +174,28 @@ class Run:
         """Note plain values for later notebooks and for `run.json`."""
         self._notes |= notes
 
-    def finish(self) -> pd.DataFrame:
-        """Record what this notebook wrote, and return the list. The last cell of each notebook calls it."""
+    def finish(self, **settings: Any) -> pd.DataFrame:
+        """Record what this notebook wrote, and return the list. The last cell of each notebook calls it.
+
+        Args:
+            **settings: Plain values to show and record beside it, such as the seed.
+        """
+        versions = provenance.versions(provenance.DECISIVE)
         outputs = [_described(self.folder, name, rows) for name, rows in self._written.items()]
         record = {
             "step": self.step,
             "finished": provenance.now(),
             "nonce": os.environ.get(NONCE_VARIABLE, ""),
-            "versions": provenance.versions(provenance.DECISIVE),
+            "versions": versions,
+            "settings": settings,
             "notes": self._notes,
             "outputs": outputs,
         }
         write_json(self.folder / "steps" / f"{self.step}.json", record)
+        facts = [*(f"{name} {value}" for name, value in settings.items()), *map(" ".join, versions.items())]
+        print(" | ".join(facts))  # noqa: T201  # shown in the notebook
         shown = pd.DataFrame(outputs, columns=["path", "rows", "bytes"])
-        return shown.astype({"rows": "Int64"})
+        return shown.assign(rows=shown["rows"].map(lambda n: "" if pd.isna(n) else f"{n:.0f}"))
 
 
 def open_run(run_dir: str | Path, step: str, *, needs: tuple[str, ...] = ()) -> Run:
@@ -171,9 +212,29 @@ def open_run(run_dir: str | Path, step: str, *, needs: tuple[str, ...] = ()) -> 
     run = Run(Path(run_dir).expanduser().resolve(), step)
     for name in needs:
         run.need(name)
+    pd.set_option("display.precision", 3, "display.max_colwidth", 90)  # for tables shown in the notebook
     for folder in ("tables", "figures", "steps"):
         (run.folder / folder).mkdir(parents=True, exist_ok=True)
     return run
+
+
+def examples(cohort: pd.DataFrame, n: int, *, seed: int) -> pd.DataFrame:
+    """Draw scans to look at, as many of either label, in random order within the labels, labels taking turns.
+
+    Args:
+        cohort: scan_id, metastasis.
+        n: Number of scans, at most.
+        seed: Seed of the draw.
+    """
+    drawn = cohort.sample(frac=1, random_state=seed)
+    turn = drawn.groupby("metastasis").cumcount()
+    return drawn.assign(_turn=turn).sort_values(["_turn", "metastasis"]).head(n).drop(columns="_turn")
+
+
+def titles(cohort: pd.DataFrame) -> list[str]:
+    """Return a title for each scan: its id, its label, and the primary cancer."""
+    words = cohort["metastasis"].map({0: "no metastasis", 1: "metastasis"})
+    return [f"{name}\n{word}" for name, word in zip(cohort["scan_id"], words, strict=True)]
 
 
 def outputs_changed(folder: Path, outputs: list[Mapping[str, Any]]) -> list[str]:
@@ -211,4 +272,4 @@ def _hash(path: Path) -> str:
     return sha256_file(path)
 
 
-__all__ = ["Run", "StudyError", "open_run", "outputs_changed"]
+__all__ = ["Run", "StudyError", "examples", "open_run", "outputs_changed", "titles"]

@@ -10,6 +10,8 @@ import hashlib
 import os
 import urllib.error
 import urllib.request
+import warnings
+import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files as package_files
@@ -135,8 +137,8 @@ def load_into(base: Any, source: WeightsSource) -> None:
         if source.kind == "imagenet-int8":
             _load_int8(base, source.path)
         else:
-            base.load_weights(str(source.path))
-    except (OSError, ValueError, KeyError) as error:
+            _load_h5(base, source.path)
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise WeightsError(
             f"{source.path}: not the weights of a {source.backbone} base ({reason}); copy the file again"
@@ -268,6 +270,17 @@ def _randomise(base: Any, seed: int) -> None:
     states = np.random.SeedSequence(seed).generate_state(len(kernels))
     for variable, state in zip(kernels, states, strict=True):
         variable.assign(keras.initializers.GlorotUniform(seed=int(state))(variable.shape))
+
+
+def _load_h5(base: Any, path: Path) -> None:
+    """Loads a Keras ``.h5`` file; a layer that the file lacks, which Keras only warns of, is an error."""
+    base.set_weights([np.full(w.shape, np.nan, np.float32) for w in base.weights])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # what it warns of is checked below
+        base.load_weights(str(path))
+    missing = sum(bool(np.isnan(w).any()) for w in base.get_weights())
+    if missing:
+        raise ValueError(f"{missing} of {len(base.weights)} arrays are not in the file")
 
 
 def _load_int8(base: Any, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Fixtures for all tests: small fabricated scans and a cohort of eight DICOM files. No phantom, no TensorFlow."""
+"""Fixtures for all tests: small fabricated scans, and a cohort of eight DICOM files. No TensorFlow here."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make_counts(seed: int, *, rows: int = ROWS, columns: int = COLUMNS, hot: boo
 
 
 def make_scan(scan_id: str = "s0001", *, seed: int = 1, hot: bool = False, **size: int) -> Scan:
-    """Returns a scan of two views with 2.26 mm pixels; the left arm of the posterior view is not the anterior's."""
+    """Returns a scan of two views of different noise, with 2.26 mm pixels."""
     anterior, posterior = (make_counts(2 * seed + side, hot=hot, **size) for side in (0, 1))
     pixel = (2.26, 2.26)
     return Scan(
@@ -54,7 +54,7 @@ def make_cohort(root: Path, *, n: int = 8, **size: int) -> SmallCohort:
     for at in range(n):
         scan_id, patient_id, label = f"s{at:04d}", f"P{at:04d}", at % 2
         scan = make_scan(scan_id, seed=at + 1, hot=bool(label), **size)
-        path, sex, age = f"scans/{scan_id}.dcm", "FM"[at % 2], 50 + at
+        path, sex, age = f"scans/{scan_id}.dcm", "FM"[at % 2], 50 + at % 40
         digest = write_dicom(root / path, scan, patient_id=patient_id, sex=sex, age=age, study_seed="test")
         rows.append(
             {

@@ -164,10 +164,14 @@ def test_a_run_resumes_and_repeats_only_what_changed(project: Project) -> None:
     assert "01_one  (missing or changed: one.csv)" in said
     assert "02_two  unchanged" in said, "01 wrote the same again, so 02 has nothing to do"
 
-    write_notebook(project.notebooks / "02_two.ipynb", [*TWO[:2], TWO[2].replace("two.csv", "new.csv"), TWO[3]])
+    write_notebook(
+        project.notebooks / "02_two.ipynb", [*TWO[:2], TWO[2].replace("two.csv", "new.csv"), TWO[3]]
+    )
     _, said = start(project, seed=5, n_boot=77)
     assert "02_two  (changed: notebook)" in said
-    assert (folder / "new.csv").exists() and not (folder / "two.csv").exists(), "nothing of an older run stays"
+    assert (folder / "new.csv").exists() and not (folder / "two.csv").exists(), (
+        "nothing of an older run stays"
+    )
 
 
 @pytest.mark.parametrize(

@@ -23,6 +23,8 @@ from bonescan_utils.scan import VIEWS
 
 MANIFEST_NAME = "data_manifest.csv"
 DEFAULT_SEED = 2022
+MIN_TO_PARTITION = 20
+"""A smaller cohort is written without partitions: a handful of scans is for looking at."""
 
 
 def write_cohort(
@@ -55,7 +57,8 @@ def write_cohort(
         row |= {f"sha256_{view}": digest for view in VIEWS}
         row |= {f"counts_{view}": str(count) for view, count in zip(VIEWS, counts, strict=True)}
     manifest = pd.DataFrame(rows)
-    manifest["partition"] = assign_partitions(manifest, seed=seed)
+    if n >= MIN_TO_PARTITION:
+        manifest["partition"] = assign_partitions(manifest, seed=seed)
     extra = [name for name in manifest.columns if name not in COLUMNS]
     write_manifest(out / MANIFEST_NAME, manifest[[*COLUMNS, *extra]])
     _write_lesions(out, manifest)

@@ -1,0 +1,191 @@
+"""Explanation: scans scored by a saved model, with the saliency map of each, carried back to both views.
+
+The one way from a Scan to a score and a picture of what it rests on: notebook 05 and `bonescan predict` share
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bonescan_utils.figures import OverlayCase
+from bonescan_utils.models import load_model, model_record, predict
+from bonescan_utils.preprocessing import Prepared, prepare
+from bonescan_utils.saliency import saliency_in_mask, saliency_map
+from bonescan_utils.scan import Scan
+
+OUTCOMES = ("Hit", "Miss", "False alarm")
+Masks = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Explained:
+    """A scored scan.
+
+    Attributes:
+        scan: The scan, in counts.
+        prepared: The model's image of it.
+        y_score: Score, 0-1.
+        saliency: Saliency map on the model's image, (h, w), 0-1.
+        raw_max: The map's maximum before it was scaled to 1, in logit per activation unit.
+    """
+
+    scan: Scan
+    prepared: Prepared
+    y_score: float
+    saliency: np.ndarray
+    raw_max: float
+
+    def by_view(self) -> dict[str, np.ndarray]:
+        """Return the saliency map on each view's counts pixels, (rows, columns), 0-1."""
+        places = self.prepared.placements
+        return {view: np.clip(place.to_counts_space(self.saliency), 0, 1) for view, place in places.items()}
+
+
+def explain(
+    model: Path, scans: Sequence[Scan], *, layout: str, method: str = "gradcam", progress: bool = False
+) -> list[Explained]:
+    """Score scans and explain each score.
+
+    Args:
+        model: A saved model, with its record beside it.
+        scans: Scans that have a view of the layout.
+        layout: The layout that the model was trained with.
+        method: `gradcam`, `gradcam++` or `layercam`.
+        progress: Show a progress bar.
+
+    Raises:
+        ModelError: The model is missing, or is not the file that was saved.
+        ScanError: A scan has no view that the layout shows, or no body.
+    """
+    record = model_record(model)
+    height, width = (int(side) for side in record["input_shape"][:2])
+    prepared = [prepare(scan, layout=layout, size=(height, width)) for scan in scans]
+    if not prepared:
+        return []
+    images = np.stack([image.image for image in prepared])
+    network = load_model(model)
+    scores = predict(network, images)
+    found = saliency_map(
+        network, images, backbone=record["backbone"], method=method, layer=record["explained_layer"],
+        progress=progress,
+    )  # fmt: skip
+    parts = zip(scans, prepared, scores, found.maps, found.raw_max, strict=True)
+    return [Explained(scan, image, float(score), one, float(top)) for scan, image, score, one, top in parts]
+
+
+def choose_examples(predictions: pd.DataFrame, arm: str, threshold: float, *, n: int) -> pd.DataFrame:
+    """Choose test scans to look at: hits, misses and false alarms, spread evenly over their scores.
+
+    Args:
+        predictions: One row per scan and arm.
+        arm: The arm.
+        threshold: Its threshold.
+        n: Scans of each outcome, at most.
+
+    Returns:
+        scan_id, outcome, y_true, y_score; by outcome, then from the highest score to the lowest.
+    """
+    rows = predictions[(predictions["arm"] == arm) & (predictions["partition"] == "test")]
+    rows = rows.sort_values(["y_score", "scan_id"], ascending=[False, True])
+    called, true = rows["y_score"] >= threshold, rows["y_true"] == 1
+    groups = {"Hit": rows[called & true], "Miss": rows[~called & true], "False alarm": rows[called & ~true]}
+    chosen = [_spread(group, n).assign(outcome=outcome) for outcome, group in groups.items()]
+    return pd.concat(chosen, ignore_index=True)[["scan_id", "outcome", "y_true", "y_score"]]
+
+
+def overlay_cases(
+    explained: Sequence[Explained],
+    outcomes: Sequence[str],
+    *,
+    truth: Mapping[str, Masks | None] | None = None,
+) -> list[OverlayCase]:
+    """Return what `figures.plot_overlays` draws.
+
+    Args:
+        explained: The scored scans.
+        outcomes: The outcome of each, such as `Hit`.
+        truth: Lesion masks by scan and view, on counts pixels; absent where there is no truth.
+    """
+    cases = []
+    for item, outcome in zip(explained, outcomes, strict=True):
+        maps = item.by_view()
+        masks = (truth or {}).get(item.scan.scan_id) or {}
+        cases.append(
+            OverlayCase(
+                title=f"{item.scan.scan_id}, score {item.y_score:.2f}",
+                outcome=outcome,
+                views={view.name: view for view in item.scan.views if view.name in maps},
+                saliency=maps,
+                truth={view: mask for view, mask in masks.items() if view in maps},
+            )
+        )
+    return cases
+
+
+def saliency_shares(explained: Sequence[Explained], truth: Mapping[str, Masks | None]) -> pd.DataFrame:
+    """Measure how much of each saliency map lies inside the lesions.
+
+    Args:
+        explained: The scored scans; those without lesions in the truth are left out.
+        truth: Lesion masks by scan and view, on counts pixels.
+
+    Returns:
+        One row per scan: scan_id, y_score, share_inside (of the map's sum; NaN for an empty map),
+        share_of_area (of the image that the lesions cover: what chance would give), ratio of the two,
+        peak_inside (whether the map's highest pixel lies in a lesion).
+    """
+    rows = []
+    for item in explained:
+        mask = lesion_mask(item.prepared, truth.get(item.scan.scan_id) or {})
+        if not mask.any():
+            continue
+        area = sum(place.panel[2] * place.panel[3] for place in item.prepared.placements.values())
+        inside, chance = saliency_in_mask(item.saliency, mask), float(mask.sum() / area)
+        peak = bool(mask.flat[int(item.saliency.argmax())]) if item.saliency.any() else False
+        rows.append((item.scan.scan_id, item.y_score, inside, chance, inside / chance, peak))
+    columns = ["scan_id", "y_score", "share_inside", "share_of_area", "ratio", "peak_inside"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def summarise_shares(shares: pd.DataFrame, bands: pd.Series) -> pd.DataFrame:
+    """Sum the shares up by band of visible lesions.
+
+    Args:
+        shares: From `saliency_shares`.
+        bands: Band of each scan, indexed by scan_id.
+
+    Returns:
+        visible_lesions, scans, median_share_inside, median_share_of_area, median_ratio, peak_inside (share of
+        scans, 0-1).
+    """
+    grouped = shares.assign(visible_lesions=shares["scan_id"].map(bands)).groupby(
+        "visible_lesions", observed=True
+    )
+    table = grouped.agg(
+        scans=("scan_id", "size"),
+        median_share_inside=("share_inside", "median"),
+        median_share_of_area=("share_of_area", "median"),
+        median_ratio=("ratio", "median"),
+        peak_inside=("peak_inside", "mean"),
+    )
+    return table.reset_index().astype({"visible_lesions": str})
+
+
+def lesion_mask(prepared: Prepared, masks: Masks) -> np.ndarray:
+    """Return the lesion masks of both views as one bool mask (h, w) on the model's image."""
+    out = np.zeros(prepared.image.shape, bool)
+    for view, place in prepared.placements.items():
+        if view in masks:
+            out |= place.to_model_space(np.asarray(masks[view]), (out.shape[0], out.shape[1]))
+    return out
+
+
+def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Return at most `n` rows at even distances, the first and the last among them."""
+    return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int))]

@@ -1,0 +1,159 @@
+"""The command: exit codes, and one readable line for whatever is wrong."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import SmallCohort, make_scan
+
+from bonescan_utils import cli, doctor, runner
+from bonescan_utils.dicom import write_dicom
+from bonescan_utils.execution import CellError
+from bonescan_utils.weights import WeightsError
+
+COMMANDS = ["run", "check", "predict", "phantom", "doctor"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main([command, "--help"])
+    assert caught.value.code == 0
+    assert f"Example: bonescan {command}" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["run", "-p", "seeed=7"], "unknown parameter: seeed; known: run, manifest, seed"),
+        (["run", "-p", "seed=seven"], "parameter seed"),
+        (["run", "-p", "seed"], "expected name=value"),
+        (["run", "--profile", "fast"], "expected one of quick, study, full"),
+        (["run", "--run", "../x"], "parameter run"),
+        (["run", "--manifest", "absent.csv"], "absent.csv"),
+        (["check", "absent.csv"], "absent.csv"),
+        (["predict", "absent.dcm", "--run", "no_such_run", "--out", "x"], "no_such_run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert words in said.out + said.err and "Traceback" not in said.err
+    assert list(tmp_path.iterdir()) == [], "nothing is written"
+
+
+@pytest.mark.parametrize("n", ["7", "0", "x"])
+def test_phantoms_come_in_pairs(n: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        cli.main(["phantom", "--out", "x", "--n", n])
+    assert caught.value.code == 2 and "expected an even number" in capsys.readouterr().err
+
+
+def test_check_of_a_good_manifest(small_cohort: SmallCohort, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["check", str(small_cohort.manifest)]) == 0
+    assert "no problem found; 8 scans of 8 patients" in capsys.readouterr().out
+
+
+def test_check_tells_all_problems_at_once(
+    small_cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = small_cohort.root
+    (root / "scans/s0002.dcm").write_bytes((root / "scans/s0002.dcm").read_bytes()[:2000])
+    (root / "scans/s0003.dcm").write_text("not a scan")
+    (root / "scans/s0005.dcm").unlink()
+    assert cli.main(["check", str(small_cohort.manifest)]) == 2
+    lines = [line for line in capsys.readouterr().out.splitlines() if "scan s" in line]
+    assert {name for line in lines for name in re.findall(r"scan (s\d+)", line)} == {
+        "s0002",
+        "s0003",
+        "s0005",
+    }
+    assert all(re.search(r"line \d+", line) and "column" in line and len(line) <= 500 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (KeyboardInterrupt(), 130, "The same command resumes"),
+        (WeightsError("VGG16: ImageNet weights not found in w"), 2, "weights not found in w"),
+        (
+            CellError("03_x", "FitError", "partition 'tuning' has 0 scans", cell=4),
+            2,
+            "03_x, code cell 4: FitError",
+        ),
+        (CellError("03_x", "KernelDied", "stopped suddenly"), 1, "The same command resumes"),
+        (OSError(errno.ENOSPC, "no room to write it", "reports/x"), 1, "The disk is full"),
+        (ZeroDivisionError("oops"), 1, "internal error: ZeroDivisionError: oops"),
+    ],
+)
+def test_exit_codes(
+    error: BaseException, code: int, words: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    def failing(*args: Any, **kwargs: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(runner, "run_study", failing)
+    monkeypatch.delenv("BONESCAN_DEBUG", raising=False)
+    assert cli.main(["run"]) == code
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said
+
+
+def test_debug_shows_where_a_fault_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*args: Any, **kwargs: Any) -> None:
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr(runner, "run_study", failing)
+    monkeypatch.setenv("BONESCAN_DEBUG", "1")
+    assert cli.main(["run"]) == 1
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_predict_needs_a_model_and_says_which_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    (run / "models").mkdir(parents=True)
+    (run / "models" / "vgg16.keras").touch()
+    (run / "run.json").write_text("{}")
+    write_dicom(tmp_path / "a.dcm", make_scan(), patient_id="P1", sex="F", age=60, study_seed="test")
+    arguments = ["predict", str(tmp_path / "a.dcm"), "--run", str(run), "--out", str(tmp_path / "out")]
+    assert cli.main(arguments) == 2
+    assert "no model of arm 'proposed'; it has: vgg16" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_doctor_goes_on_where_a_part_is_broken(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def broken() -> Any:
+        raise ImportError("libcudart missing")
+        yield
+
+    monkeypatch.setattr(doctor, "_tensorflow", broken)
+    monkeypatch.setattr(doctor, "_devices", broken)
+    monkeypatch.setenv("BONESCAN_OFFLINE", "")
+    found = list(doctor.examine(out=tmp_path))
+    assert [item.mark for item in found if "libcudart" in item.found] == ["FAIL", "FAIL"]
+    weights = {item.what: item.found for item in found if item.what.startswith("weights")}
+    assert len(weights) == 5 and "md5" in weights["weights vgg16"]
+    assert sum(item.what == "DICOM decoder" and item.mark == "ok" for item in found) == 4
+    assert os.environ["BONESCAN_OFFLINE"] == ""
+
+
+def test_reasons_for_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Darwin")
+    assert "no GPU support on Darwin" in doctor._why_no_gpu(False)
+    monkeypatch.setattr(doctor.platform, "system", lambda: "Linux")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
+    assert "CUDA_VISIBLE_DEVICES" in doctor._why_no_gpu(True)

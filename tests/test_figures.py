@@ -1,0 +1,215 @@
+"""Figures: what they show, that nothing is cut off or overlaps, and that a rerun writes the same bytes."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.text import Text
+from test_evaluation import make_predictions
+
+from bonescan_utils import evaluation, figures
+from bonescan_utils.flow import check_flow
+from bonescan_utils.style import FOOTNOTE, add_footnote, arm_style
+
+ARMS = ["proposed", "vgg16", "resnet50"]
+WEIGHTS = {"proposed": "imagenet-int8", "vgg16": "imagenet", "resnet50": "random"}
+MANY = [*ARMS, "xception", "densenet121", "inceptionv3", *(f"{arm}_finetuned" for arm in ARMS[1:])]
+NOTE = figures.PHANTOM_NOTE
+
+
+@pytest.fixture(scope="module")
+def results():
+    predictions = make_predictions(60, arms=ARMS)
+    thresholds = dict.fromkeys(ARMS, 0.5)
+    scans = predictions.drop_duplicates("scan_id").set_index("scan_id")["y_true"]
+    bands = ["1-2", "3-6", "3-6", ">=7", "3-6", "1-2"]
+    groups = pd.Series([bands[i // 2 % 6] if y else "" for i, y in enumerate(scans)], index=scans.index)
+    return {
+        "metrics": evaluation.metrics_table(predictions, thresholds, seed=0, n_boot=100),
+        "roc": evaluation.roc_table(predictions),
+        "pr": evaluation.pr_table(predictions),
+        "confusion": evaluation.confusion_table(predictions, thresholds),
+        "calibration": evaluation.calibration_table(predictions, bins=4),
+        "groups": evaluation.auroc_by_group(predictions, groups, min_scans=8),
+    }
+
+
+def make_history(arms=ARMS):
+    epoch = np.arange(1, 6)
+    columns = {"epoch": epoch, "loss": 1 / epoch, "tuning_loss": 0.3 + 1 / epoch}
+    parts = [pd.DataFrame({"arm": arm, **columns, "tuning_auroc": 1 - 0.5 / epoch}) for arm in arms]
+    return pd.concat(parts, ignore_index=True)
+
+
+def make_flow():
+    rows = [("Scans in the manifest", 112, 0, ""), ("Readable", 104, 8, "5 truncated; 3 not bone scans")]
+    return pd.DataFrame([*rows, ("Used", 100, 4, "4 saturated")], columns=["step", "n", "excluded", "reason"])
+
+
+GROUPS = pd.DataFrame({"group": ["train", "tuning", "test"], "n": [70, 10, 20], "n_positive": [35, 5, 10]})
+CANCERS = pd.DataFrame({"primary_cancer": ["breast", "breast", ""], "metastasis": [0, 1, 1], "n": [9, 4, 2]})
+COUNTS = pd.DataFrame({"metastasis": [0, 1] * 8, "counts": np.arange(16) * 1e5, "maximum": np.arange(16)})
+
+DRAWN = {
+    "roc": lambda r: figures.plot_roc(r["roc"], r["metrics"], weights=WEIGHTS, note=NOTE),
+    "pr": lambda r: figures.plot_pr(r["pr"], r["metrics"], weights=WEIGHTS, note=NOTE),
+    "confusion": lambda r: figures.plot_confusion(r["confusion"], weights=WEIGHTS, note=NOTE),
+    "confusion of one": lambda r: figures.plot_confusion(r["confusion"].tail(1), weights=WEIGHTS, note=NOTE),
+    "calibration": lambda r: figures.plot_calibration(r["calibration"], weights=WEIGHTS, note=NOTE),
+    "forest": lambda r: figures.plot_forest(r["metrics"], weights=WEIGHTS, note=NOTE),
+    "groups": lambda r: figures.plot_group_auroc(r["groups"], weights=WEIGHTS, axis="Lesions", note=NOTE),
+    "learning": lambda r: figures.plot_learning_curves(
+        make_history(), weights=WEIGHTS, best_epoch={"proposed": 4}, note=NOTE
+    ),
+    "flow": lambda r: figures.plot_flow(make_flow(), GROUPS, note=NOTE),
+    "primary": lambda r: figures.plot_primary_by_label(CANCERS, note=NOTE),
+    "counts": lambda r: figures.plot_count_statistics(COUNTS, note=NOTE),
+}
+WITHOUT_ARMS = {"flow", "primary", "counts"}
+
+
+def texts(fig):
+    """All text that is seen in a figure."""
+    return [t for t in fig.findobj(Text) if t.get_visible() and t.get_text().strip()]
+
+
+def words(fig):
+    return " ".join(text.get_text() for text in texts(fig)).replace("\n", " ")
+
+
+def hidden_ticks(fig):
+    """Labels of ticks outside the axes' limits, which are not drawn."""
+    axes = [axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)]
+    limits = [sorted(axis.get_view_interval()) for axis in axes]
+    ticks = [
+        (tick, limit) for axis, limit in zip(axes, limits, strict=True) for tick in axis.get_major_ticks()
+    ]
+    return {tick.label1 for tick, (low, high) in ticks if not low <= tick.get_loc() <= high}
+
+
+def assert_nothing_is_cut_off(fig):
+    """Every text lies within the figure, and none lies over the footnote."""
+    fig.draw_without_rendering()
+    frame = fig.bbox.padded(1)
+    boxes = {text: text.get_window_extent() for text in texts(fig) if text not in hidden_ticks(fig)}
+    foot = [text for text in boxes if text.get_gid() == FOOTNOTE]
+    for text, box in boxes.items():
+        ax = text.axes
+        if ax is not None and not ax.get_visible():
+            continue
+        inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
+        assert inside, f"{text.get_text()!r} is cut off: {box} in {frame}"
+        assert not foot or text is foot[0] or not box.overlaps(boxes[foot[0]]), (
+            f"{text.get_text()!r} over note"
+        )
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_are_whole_and_say_what_arms_started_from(name, results):
+    fig = DRAWN[name](results)
+    assert_nothing_is_cut_off(fig)
+    said = words(fig)
+    assert NOTE in said
+    if name not in WITHOUT_ARMS:
+        assert "Starting weights." in said and "random init" in said
+    assert not plt.get_fignums()  # no figure is left open
+
+
+def test_many_arms_fit():
+    predictions = make_predictions(60, arms=MANY).assign(y_score=lambda p: p["y_score"].clip(0, 1))
+    weights = dict.fromkeys(MANY, "random") | {"proposed": "imagenet"}
+    metrics = evaluation.metrics_table(predictions, dict.fromkeys(MANY, 0.5), seed=0, n_boot=100)
+    for fig in (
+        figures.plot_roc(evaluation.roc_table(predictions), metrics, weights=weights),
+        figures.plot_forest(metrics, weights=weights),
+        figures.plot_learning_curves(make_history(MANY), weights=weights),
+    ):
+        assert_nothing_is_cut_off(fig)
+
+
+def test_arms_without_pretrained_weights_are_dashed(results):
+    fig = DRAWN["roc"](results)
+    lines = {line.get_label(): line for line in fig.axes[0].lines}
+    dashed = {
+        label.split("  ")[0]: line.get_linestyle() for label, line in lines.items() if "(0" in label or label
+    }
+    assert dashed["ResNet50 (random init)"] == "--"
+    assert dashed["Proposed"] == dashed["VGG16"] == "-"
+
+
+def test_an_arm_keeps_its_colour_and_a_twin_its_own_dashes():
+    weights = dict.fromkeys(MANY, "imagenet") | {"xception": "random", "other": "imagenet"}
+    alone, together = (arm_style("vgg16", arms, weights) for arms in (["vgg16"], MANY))
+    assert alone["color"] == together["color"] == arm_style("vgg16_finetuned", MANY, weights)["color"]
+    assert arm_style("vgg16_finetuned", MANY, weights)["linestyle"] == "-."
+    assert arm_style("vgg16_finetuned", ["vgg16_finetuned"], weights)["linestyle"] == "-"
+    assert arm_style("xception", MANY, weights)["linestyle"] == "--"
+    assert arm_style("other", [*MANY, "other"], weights)["label"] == "other"
+
+
+def test_arms_need_their_starting_weights(results):
+    with pytest.raises(ValueError, match="starting weights of arm 'proposed' are not given"):
+        figures.plot_roc(results["roc"], results["metrics"], weights={})
+
+
+def test_tables_that_lack_something_are_refused(results):
+    with pytest.raises(ValueError, match="the ROC table lacks column"):
+        figures.plot_roc(results["pr"], results["metrics"], weights=WEIGHTS)
+    with pytest.raises(ValueError, match="the history has no rows"):
+        figures.plot_learning_curves(make_history().head(0), weights=WEIGHTS)
+    with pytest.raises(ValueError, match="one row AUPRC of arm 'proposed', found 0"):
+        figures.plot_pr(results["pr"], results["metrics"].query("metric == 'AUROC'"), weights=WEIGHTS)
+
+
+def test_confusion_shows_counts_and_row_shares(results):
+    row = results["confusion"].iloc[0]
+    said = words(DRAWN["confusion"](results))
+    assert f"{row['tp']} {100 * row['tp'] / 30:.0f} %" in said
+
+
+def test_groups_too_small_are_named(results):
+    assert results["groups"]["note"].eq("too few to say").any()
+    assert "too few to say" in words(DRAWN["groups"](results))
+
+
+# ------------------------------------------------------------------------------------------------- flow
+def test_flow_shows_every_box():
+    said = words(figures.plot_flow(make_flow(), GROUPS))
+    for text in ("(n = 112)", "Excluded (n = 8)", "3 not bone scans", "train (n = 70)", "35 with metastasis"):
+        assert text in said
+
+
+def test_flow_that_does_not_add_up_is_refused():
+    wrong = make_flow()
+    wrong.loc[2, "n"] = 101
+    with pytest.raises(ValueError, match="at 'Used': 104 - 4 excluded = 100, but the box says 101"):
+        figures.plot_flow(wrong)
+    with pytest.raises(ValueError, match="groups sum to 101, but 'Used' has 100"):
+        check_flow(make_flow(), GROUPS.assign(n=[70, 11, 20]))
+
+
+# --------------------------------------------------------------------------------------------- on disk
+def test_saved_figures_are_the_same_bytes_again(results, tmp_path):
+    paths = [figures.save_figure(DRAWN["roc"](results), tmp_path / run / "roc", note="n") for run in "ab"]
+    for first, second in zip(*paths, strict=True):
+        assert first.read_bytes() == second.read_bytes()
+    png, pdf = paths[0]
+    assert png.name == "roc.png" and pdf.name == "roc.pdf"
+    assert b"/Type3" not in pdf.read_bytes() and b"CreationDate" not in pdf.read_bytes()
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"roc.png", "roc.pdf"}
+
+
+def test_a_note_is_added_once(results, tmp_path):
+    fig = DRAWN["primary"](results)
+    for _ in range(2):
+        figures.save_figure(fig, tmp_path / "f.1", note=NOTE)
+    assert (tmp_path / "f.1.png").exists()
+    assert words(fig).count(NOTE) == 1
+    add_footnote(fig, "", "word " * 60)
+    assert_nothing_is_cut_off(fig)
+
+
+def test_the_callers_settings_are_left_alone(results):
+    before = dict(plt.rcParams)
+    DRAWN["roc"](results)
+    assert dict(plt.rcParams) == before

@@ -1,0 +1,115 @@
+"""Saliency: tf-keras-vis against a plain gradient tape, and the geometry of the maps."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from bonescan_utils.arms import Arm
+from bonescan_utils.backbones import BACKBONES, BackboneError, build_base
+from bonescan_utils.heads import attach_head
+from bonescan_utils.saliency import METHODS, SaliencyError, enlarge, saliency_in_mask, saliency_map
+from bonescan_utils.weights import WeightsSource
+
+SHAPE = (96, 80, 3)
+IMAGES = np.random.default_rng(0).integers(0, 256, (2, *SHAPE[:2])).astype(np.uint8)
+
+
+def model_of(backbone: str, *, bias: float = 0.0, output: str | None = None) -> keras.Model:
+    source = WeightsSource(backbone, "random", seed=1)
+    base = build_base(backbone, input_shape=SHAPE, weights=source, output=output)
+    arm = Arm(name="a", backbone=backbone, cut="any", epochs=1, dense_units=8, dropout=0.5)
+    model = keras.Model(base.input, attach_head(base.output, arm, activation_function="sigmoid", seed=7))
+    score = model.get_layer("score")
+    score.set_weights([np.abs(score.get_weights()[0]), np.array([bias])])  # some evidence in every model
+    return model
+
+
+def plain_gradcam(model: keras.Model, layer: str) -> np.ndarray:
+    """Grad-CAM by its definition (Selvaraju et al. 2017, eq. 1-2) with one tape; raw maps at the layer's size."""
+    score = model.get_layer("score")
+    both = keras.Model(model.input, [model.get_layer(layer).output, score.input])
+    rgb = tf.repeat(tf.cast(IMAGES[..., None], tf.float32), 3, axis=-1)
+    with tf.GradientTape() as tape:
+        activation, hidden = both(rgb, training=False)
+        logit = hidden @ score.kernel + score.bias
+    weights = tf.reduce_mean(tape.gradient(logit, activation), axis=(1, 2), keepdims=True)
+    return tf.nn.relu(tf.reduce_sum(weights * activation, axis=-1)).numpy()
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_gradcam_equals_a_plain_gradient_tape(backbone):
+    model = model_of(backbone)
+    row = BACKBONES[backbone]
+    expected = plain_gradcam(model, row.last_conv)
+    found = saliency_map(model, IMAGES, backbone=backbone)
+    assert found.layer == row.last_conv and found.maps.shape == IMAGES.shape and found.maps.dtype == np.float32
+    rebuilt = found.maps * found.raw_max[:, None, None]
+    wanted = enlarge(expected, SHAPE[:2])
+    np.testing.assert_allclose(rebuilt, wanted, rtol=1e-3, atol=1e-3 * wanted.max())
+    assert wanted.max() > 0
+
+
+def test_maps_are_scaled_one_by_one_and_the_strength_is_kept():
+    model = model_of("vgg16")
+    both = saliency_map(model, IMAGES, backbone="vgg16")
+    alone = saliency_map(model, IMAGES[1:], backbone="vgg16")
+    assert both.maps.max(axis=(1, 2)) == pytest.approx(1.0) and both.maps.min() >= 0
+    np.testing.assert_allclose(both.maps[1:], alone.maps, atol=1e-3)
+    assert both.raw_max[1] == pytest.approx(alone.raw_max[0], rel=1e-3)
+
+
+def test_a_sure_model_is_explained_as_well_and_is_left_as_it_was():
+    rgb = np.repeat(IMAGES[..., None], 3, -1).astype(np.float32)
+    model = model_of("vgg16", bias=60.0)  # score 1.0: the gradient of the sigmoid is 0
+    found = saliency_map(model, IMAGES, backbone="vgg16")
+    assert (found.raw_max > 0).all()
+    assert model.get_layer("score").activation is keras.activations.sigmoid
+    np.testing.assert_allclose(model(rgb), 1.0)
+    np.testing.assert_allclose(found.maps, saliency_map(model_of("vgg16"), IMAGES, backbone="vgg16").maps, atol=1e-3)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_maps_of_the_image(method):
+    rgb = np.repeat(IMAGES[..., None], 3, -1)
+    found = saliency_map(model_of("vgg16"), rgb, backbone="vgg16", method=method)
+    assert found.maps.shape == IMAGES.shape and np.isfinite(found.maps).all() and 0 <= found.maps.min()
+
+
+def test_a_model_without_evidence_gives_an_empty_map():
+    model = model_of("vgg16")
+    score = model.get_layer("score")
+    score.set_weights([np.zeros_like(w) for w in score.get_weights()])
+    found = saliency_map(model, IMAGES, backbone="vgg16")
+    assert not found.maps.any() and not found.raw_max.any()
+
+
+def test_a_wrong_layer_model_size_or_method_is_named():
+    model = model_of("vgg16", output="block4_pool")
+    with pytest.raises(SaliencyError, match="block5_conv3.*name a layer"):
+        saliency_map(model, IMAGES, backbone="vgg16")
+    assert saliency_map(model, IMAGES, backbone="vgg16", layer="block4_pool").layer == "block4_pool"
+    with pytest.raises(SaliencyError, match="not a flat DenseNet121"):
+        saliency_map(model, IMAGES, backbone="densenet121")
+    with pytest.raises(SaliencyError, match="'scorecam'.*gradcam"):
+        saliency_map(model, IMAGES, backbone="vgg16", method="scorecam")
+    with pytest.raises(BackboneError, match=r"\(80, 96\).*takes \(96, 80\)"):
+        saliency_map(model, np.zeros((1, 80, 96)), backbone="vgg16", layer="block4_pool")
+
+
+def test_enlargement_keeps_cells_where_they_are():
+    cells = np.zeros((1, 10, 5))
+    cells[0, 2, 1] = 1.0
+    large = enlarge(cells, (320, 160))[0]
+    rows, columns = np.mgrid[:320, :160]
+    centre = (rows * large).sum() / large.sum(), (columns * large).sum() / large.sum()
+    np.testing.assert_allclose(centre, (2.5 * 32 - 0.5, 1.5 * 32 - 0.5), atol=1e-3)
+
+
+def test_share_in_a_mask():
+    saliency = np.array([[0.0, 1.0], [0.5, 0.5]])
+    mask = np.array([[False, True], [True, False]])
+    assert saliency_in_mask(saliency, mask) == pytest.approx(0.75)
+    assert np.isnan(saliency_in_mask(np.zeros((2, 2)), mask))
+    with pytest.raises(SaliencyError, match="differ in shape"):
+        saliency_in_mask(saliency, mask[:1])
