@@ -1,0 +1,137 @@
+"""The image store of a run: every scan's model-ready image, and augmented copies of the training scans.
+
+Three memory-mapped arrays, so that memory stays flat however many scans there are. Copies are drawn from the counts
+(thinning comes before normalisation) with one seed a scan: a scan's copies do not depend on which others are there.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm import tqdm
+
+from bonescan_utils.files import read_json, read_text_csv, write_atomic, write_csv, write_json
+from bonescan_utils.loading import load_scan
+from bonescan_utils.preprocessing import DEFAULT_SIZE, draw_jitter, prepare
+from bonescan_utils.scan import ScanError
+
+
+@dataclass(frozen=True)
+class ImageStore:
+    """A store opened for reading.
+
+    Attributes:
+        images: uint8 (n, h, w), one a scan, in the order of `scan_ids`.
+        copies: uint8 (m, K, h, w), K copies of each of the m training scans; None without copies.
+        copy_rows: int (m,), the row in `images` of each scan that has copies.
+        scan_ids: The scans.
+        layout: The layout they were prepared in.
+    """
+
+    images: np.ndarray
+    copies: np.ndarray | None
+    copy_rows: np.ndarray
+    scan_ids: tuple[str, ...]
+    layout: str
+
+    def pictures(self, scan_ids: pd.Series | list[str]) -> list[np.ndarray]:
+        """Return the images (h, w) of some scans, in their order."""
+        return [np.asarray(self.images[self.scan_ids.index(str(name))]) for name in scan_ids]
+
+
+def build_store(
+    used: pd.DataFrame,
+    root: Path,
+    out: Path,
+    *,
+    copies: int = 0,
+    seed: int = 0,
+    layout: str = "side_by_side",
+    size: tuple[int, int] = DEFAULT_SIZE,
+    n_jobs: int = -1,
+    progress: bool = True,
+) -> ImageStore:
+    """Prepare every scan of a cohort, and `copies` augmented copies of each training scan.
+
+    Args:
+        used: The cohort; one row a scan, columns of the manifest.
+        root: The folder its paths are relative to.
+        out: The store's folder; an older store there is replaced, file by file.
+        copies: Copies K of each scan of partition `train`.
+        seed: Seed of the copies.
+        layout: A key of `preprocessing.LAYOUTS`.
+        size: (height, width) of an image.
+        n_jobs: Worker processes; -1 for one a core. The result does not depend on it.
+        progress: Show a progress bar.
+
+    Raises:
+        ScanError: A scan cannot be prepared; `ingest` sets such scans aside before they come here.
+        ValueError: The cohort is empty, or the layout is unknown.
+    """
+    if used.empty:
+        raise ValueError("the cohort has no scan: nothing to prepare")
+    rows = used.to_dict("records")
+    in_train = (used["partition"] == "train").to_numpy()
+    wanted = np.where(in_train, copies, 0)
+    tasks = (
+        delayed(_prepare_all)(row, Path(root), int(n), [seed, zlib.crc32(str(row["scan_id"]).encode())], layout, size)
+        for row, n in zip(rows, wanted, strict=True)
+    )
+    work = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
+    _write_arrays(Path(out), tqdm(work, "images", len(rows), disable=not progress, unit="scan"), len(rows), wanted, size)
+    index = pd.DataFrame({"scan_id": used["scan_id"].astype(str), "copies": wanted})
+    write_csv(Path(out) / "index.csv", index)
+    write_json(Path(out) / "store.json", {"layout": layout, "size": list(size), "copies": copies, "seed": seed})
+    return open_store(Path(out))
+
+
+def open_store(out: Path) -> ImageStore:
+    """Open a store.
+
+    Raises:
+        FileNotFoundError: There is none at `out`.
+    """
+    out = Path(out)
+    if not (out / "store.json").exists():
+        raise FileNotFoundError(f"no image store in {out.name}/: run notebook 02_preprocessing first")
+    index = read_text_csv(out / "index.csv")
+    rows = np.flatnonzero(index["copies"].astype(int).to_numpy())
+    copies = np.load(out / "copies.npy", mmap_mode="r", allow_pickle=False) if len(rows) else None
+    images = np.load(out / "images.npy", mmap_mode="r", allow_pickle=False)
+    return ImageStore(images, copies, rows, tuple(index["scan_id"]), str(read_json(out / "store.json")["layout"]))
+
+
+def _prepare_all(
+    row: dict, root: Path, copies: int, seed: list[int], layout: str, size: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return a scan's image (h, w) and its copies (K, h, w)."""
+    scan = load_scan({str(key): value for key, value in row.items()}, root)
+    rng = np.random.default_rng(seed)
+    try:
+        image = prepare(scan, layout=layout, size=size).image
+        drawn = [prepare(scan, layout=layout, size=size, jitter=draw_jitter(rng)).image for _ in range(copies)]
+    except ScanError as error:
+        raise error.at(str(row["scan_id"])) from None
+    return image, np.array(drawn, np.uint8).reshape(copies, *size)
+
+
+def _write_arrays(out: Path, work, n: int, wanted: np.ndarray, size: tuple[int, int]) -> None:
+    """Write `images.npy` and `copies.npy` as the work comes in; both appear whole or not at all."""
+    (out / "store.json").unlink(missing_ok=True)  # while the arrays change there is no store
+    per_scan, with_copies = int(wanted.max()), int((wanted > 0).sum())
+    with write_atomic(out / "images.npy") as one, write_atomic(out / "copies.npy") as two:
+        images = np.lib.format.open_memmap(one, "w+", np.uint8, (n, *size))
+        copies = np.lib.format.open_memmap(two, "w+", np.uint8, (with_copies, per_scan, *size))
+        filled = 0
+        for at, (image, drawn) in enumerate(work):
+            images[at] = image
+            if len(drawn):
+                copies[filled] = drawn
+                filled += 1
+        images.flush()
+        copies.flush()
