@@ -83,42 +83,94 @@ def _notop(stem: str) -> str:
 
 _ROWS = (
     Backbone(
-        name="vgg16", title="VGG16", module="vgg16", builder="VGG16", native_size=224, min_size=32,
-        cuts=("block1_pool", "block2_pool", "block3_pool", "block4_pool"), last_stage_cut="block4_pool",
-        last_conv="block5_conv3", channels=512, output="block5_pool",
-        weights_folder="vgg16", weights_file=_notop("vgg16"), weights_bytes=58_889_256,
-        weights_md5="6d6bbae143d832006294945121d1f1fc", params=14_714_688,
+        name="vgg16",
+        title="VGG16",
+        module="vgg16",
+        builder="VGG16",
+        native_size=224,
+        min_size=32,
+        cuts=("block1_pool", "block2_pool", "block3_pool", "block4_pool"),
+        last_stage_cut="block4_pool",
+        last_conv="block5_conv3",
+        channels=512,
+        output="block5_pool",
+        weights_folder="vgg16",
+        weights_file=_notop("vgg16"),
+        weights_bytes=58_889_256,
+        weights_md5="6d6bbae143d832006294945121d1f1fc",
+        params=14_714_688,
     ),
     Backbone(
-        name="resnet50", title="ResNet50", module="resnet50", builder="ResNet50", native_size=224,
-        min_size=32, cuts=("conv2_block3_out", "conv3_block4_out", "conv4_block6_out"),
+        name="resnet50",
+        title="ResNet50",
+        module="resnet50",
+        builder="ResNet50",
+        native_size=224,
+        min_size=32,
+        cuts=("conv2_block3_out", "conv3_block4_out", "conv4_block6_out"),
         last_stage_cut="conv4_block6_out",
-        last_conv="conv5_block3_out", channels=2048, output="conv5_block3_out",
-        weights_folder="resnet", weights_file=_notop("resnet50"), weights_bytes=94_765_736,
-        weights_md5="4d473c1dd8becc155b73f8504c6f6626", params=23_587_712,
+        last_conv="conv5_block3_out",
+        channels=2048,
+        output="conv5_block3_out",
+        weights_folder="resnet",
+        weights_file=_notop("resnet50"),
+        weights_bytes=94_765_736,
+        weights_md5="4d473c1dd8becc155b73f8504c6f6626",
+        params=23_587_712,
     ),
     Backbone(
-        name="xception", title="Xception", module="xception", builder="Xception", native_size=299,
+        name="xception",
+        title="Xception",
+        module="xception",
+        builder="Xception",
+        native_size=299,
         min_size=71,
         cuts=(f"{BEFORE}block5_sepconv1_act", f"{BEFORE}block13_sepconv1_act", f"{BEFORE}block14_sepconv1"),
         last_stage_cut=f"{BEFORE}block14_sepconv1",
-        last_conv="block14_sepconv2_act", channels=2048, output="block14_sepconv2_act",
-        weights_folder="xception", weights_file=_notop("xception"), weights_bytes=83_683_744,
-        weights_md5="b0042744bf5b25fce3cb969f33bebb97", params=20_861_480,
+        last_conv="block14_sepconv2_act",
+        channels=2048,
+        output="block14_sepconv2_act",
+        weights_folder="xception",
+        weights_file=_notop("xception"),
+        weights_bytes=83_683_744,
+        weights_md5="b0042744bf5b25fce3cb969f33bebb97",
+        params=20_861_480,
     ),
     Backbone(
-        name="densenet121", title="DenseNet121", module="densenet", builder="DenseNet121", native_size=224,
-        min_size=32, cuts=("pool2_pool", "pool3_pool", "pool4_pool"), last_stage_cut="pool4_pool",
-        last_conv="relu", channels=1024, output="relu",
-        weights_folder="densenet", weights_file=_notop("densenet121"), weights_bytes=29_084_464,
-        weights_md5="30ee3e1110167f948a6b9946edeeb738", params=7_037_504,
+        name="densenet121",
+        title="DenseNet121",
+        module="densenet",
+        builder="DenseNet121",
+        native_size=224,
+        min_size=32,
+        cuts=("pool2_pool", "pool3_pool", "pool4_pool"),
+        last_stage_cut="pool4_pool",
+        last_conv="relu",
+        channels=1024,
+        output="relu",
+        weights_folder="densenet",
+        weights_file=_notop("densenet121"),
+        weights_bytes=29_084_464,
+        weights_md5="30ee3e1110167f948a6b9946edeeb738",
+        params=7_037_504,
     ),
     Backbone(
-        name="inceptionv3", title="InceptionV3", module="inception_v3", builder="InceptionV3",
-        native_size=299, min_size=75, cuts=("mixed2", "mixed5", "mixed7"), last_stage_cut="mixed7",
-        last_conv="mixed10", channels=2048, output="mixed10",
-        weights_folder="inception_v3", weights_file=_notop("inception_v3"), weights_bytes=87_910_968,
-        weights_md5="bcbd6486424b2319ff4ef7d526e38f63", params=21_802_784,
+        name="inceptionv3",
+        title="InceptionV3",
+        module="inception_v3",
+        builder="InceptionV3",
+        native_size=299,
+        min_size=75,
+        cuts=("mixed2", "mixed5", "mixed7"),
+        last_stage_cut="mixed7",
+        last_conv="mixed10",
+        channels=2048,
+        output="mixed10",
+        weights_folder="inception_v3",
+        weights_file=_notop("inception_v3"),
+        weights_bytes=87_910_968,
+        weights_md5="bcbd6486424b2319ff4ef7d526e38f63",
+        params=21_802_784,
     ),
 )
 
@@ -180,8 +232,8 @@ def truncate(base: keras.Model, output: str) -> keras.Model:
     """The part of ``base`` from its input to the activation of layer ``output``; layers are shared."""
     import keras
 
-    tensor = cut_tensor(base, output)
-    return base if tensor is base.output else keras.Model(base.input, tensor, name=base.name)
+    # One input, not the list of one input that Keras's builders give: a list makes every call warn.
+    return keras.Model(base.inputs[0], cut_tensor(base, output), name=base.name)
 
 
 def split_base(base: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
@@ -206,7 +258,7 @@ def split_base(base: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
         row = BACKBONES.get(base.name)
         hint = f"; cuts that work: {', '.join(row.cuts)}" if row else ""
         raise BackboneError(f"{base.name} cannot be cut at {cut!r}: a branch goes round it{hint}") from error
-    return keras.Model(base.input, tensor, name=f"{base.name}_prefix"), suffix
+    return keras.Model(base.inputs[0], tensor, name=f"{base.name}_prefix"), suffix
 
 
 def cut_tensor(base: keras.Model, cut: str) -> Any:

@@ -38,7 +38,9 @@ def count_statistics(scan: Scan) -> dict[str, float]:
     return out
 
 
-def cohort_statistics(used: pd.DataFrame, root: Path, *, n_jobs: int = -1, progress: bool = True) -> pd.DataFrame:
+def cohort_statistics(
+    used: pd.DataFrame, root: Path, *, n_jobs: int = -1, progress: bool = True
+) -> pd.DataFrame:
     """Return one row a scan: scan_id, patient_id, partition, metastasis and the statistics of its views."""
     rows = used.to_dict("records")
     work = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_of_row)(row, Path(root)) for row in rows)

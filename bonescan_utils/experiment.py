@@ -19,8 +19,8 @@ from bonescan_utils import provenance
 from bonescan_utils.arms import Arm
 from bonescan_utils.features import features
 from bonescan_utils.files import read_csv, read_json, sha256_file, write_csv, write_json
-from bonescan_utils.models import assemble, load_model, predict, save_model
 from bonescan_utils.image_store import ImageStore, open_store
+from bonescan_utils.models import assemble, load_model, predict, save_model
 from bonescan_utils.profiles import study_arm
 from bonescan_utils.study import Run
 from bonescan_utils.transfer import Fitted, fit

@@ -20,7 +20,7 @@ def compile_forward(model: keras.Model) -> Forward:
     def forward(x: tf.Tensor) -> tf.Tensor:
         return tf.cast(model(tf.cast(x, model.inputs[0].dtype), training=False), tf.float32)
 
-    # Traced once for any number of rows; TensorFlow warns of "retracing" when each model has its own function.
+    # Traced once for any number of rows: TensorFlow warns of "retracing" when each model brings a function.
     traced = forward.get_concrete_function(tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.float32))
     return lambda x: traced(tf.constant(x, tf.float32)).numpy()
 

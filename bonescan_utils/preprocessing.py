@@ -148,7 +148,9 @@ def prepare(
         inner = (size[0], width) if layout == "squash224" else _fit(crop, view.pixel_mm, (size[0], width))
         top, offset = (size[0] - inner[0]) // 2, (width - inner[1]) // 2
         panel = (top, left + offset, *inner)
-        image[top : top + inner[0], left + offset : left + offset + inner[1]] = _window(_resample(view.counts, crop, inner))
+        image[top : top + inner[0], left + offset : left + offset + inner[1]] = _window(
+            _resample(view.counts, crop, inner)
+        )
         placements[view.name] = Placement((view.counts.shape[0], view.counts.shape[1]), crop, panel)
     return Prepared(image, placements)
 
@@ -197,12 +199,16 @@ def _fit(
     return max(1, min(room[0], round(height * scale))), max(1, min(room[1], round(width * scale)))
 
 
-def _resample(counts: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, int]) -> np.ndarray:
+def _resample(
+    counts: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, int]
+) -> np.ndarray:
     """Return the box of an image averaged to `shape`, float32; past the edge there are no counts."""
     pad = int(np.ceil(max(0, -box[0], -box[1], box[2] - counts.shape[0], box[3] - counts.shape[1])))
     padded = np.pad(counts.astype(np.float32), pad)
     top, left, bottom, right = (edge + pad for edge in box)
-    picture = Image.fromarray(padded).resize((shape[1], shape[0]), Image.Resampling.BOX, box=(left, top, right, bottom))
+    picture = Image.fromarray(padded).resize(
+        (shape[1], shape[0]), Image.Resampling.BOX, box=(left, top, right, bottom)
+    )
     return np.asarray(picture)
 
 

@@ -24,12 +24,18 @@ from scipy import ndimage as ndi
 LATTICE_MM = 3.0
 N_POSES = 16
 POSE_SEED = 20_220_831
-SHELLS = ("hat_skull", "hat_jaw", "scapula")  # meshes that are not watertight: their surface is sampled instead
+SHELLS = (
+    "hat_skull",
+    "hat_jaw",
+    "scapula",
+)  # meshes that are not watertight: their surface is sampled instead
 
 
 def main() -> None:
     """Write the asset named on the command line."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     model, _ = myo_sim.load("myofullbody")
@@ -40,7 +46,9 @@ def main() -> None:
         out,
         name=np.array([name for name, _, _ in bones]),
         origin_mm=np.array([origin for origin, _, _ in lattices], np.float32),  # (bone, xyz)
-        index=np.concatenate([index for _, index, _ in lattices]).T.copy(),  # (xyz, point) uint8 lattice steps
+        index=np.concatenate(
+            [index for _, index, _ in lattices]
+        ).T.copy(),  # (xyz, point) uint8 lattice steps
         depth_mm=np.concatenate([depth for _, _, depth in lattices]),  # (point,) uint8 below the surface
         bone=np.concatenate([np.full(len(index), i, np.uint8) for i, (_, index, _) in enumerate(lattices)]),
         frame=frames(model, geoms),  # (pose, frame, 3, 4) rotation | translation in mm
@@ -66,7 +74,10 @@ def geom_mesh(model: mujoco.MjModel, geom: int) -> trimesh.Trimesh:
 
 def split_bones(model: mujoco.MjModel, geom: int) -> list[tuple[str, int, trimesh.Trimesh]]:
     """Return (name, geom, mesh) of each bone in a geom: one for most, many for the rib cage and the neck."""
-    mesh, name = geom_mesh(model, geom), bone_name(model.geom(geom).name, model.mesh(model.geom_dataid[geom]).name)
+    mesh, name = (
+        geom_mesh(model, geom),
+        bone_name(model.geom(geom).name, model.mesh(model.geom_dataid[geom]).name),
+    )
     if name == "ribcage":
         return split_ribcage(model, geom, mesh)
     if name == "cervical":
@@ -82,7 +93,12 @@ def bone_name(geom: str, mesh: str) -> str:
         return part.replace("thoracic", "T")
     if geom.startswith("lumbar"):
         return geom.split("_")[0].replace("lumbar", "L")
-    fixed = {"sacrum_geom_1": "sacrum", "hat_cervical": "cervical", "hat_jaw": "hat_jaw", "hat_skull": "hat_skull"}
+    fixed = {
+        "sacrum_geom_1": "sacrum",
+        "hat_cervical": "cervical",
+        "hat_jaw": "hat_jaw",
+        "hat_skull": "hat_skull",
+    }
     unsided = {"capitate": "capitate_r", "5distph": "5distph_r", "thumbprox": "thumbprox_r"}
     return fixed.get(geom, unsided.get(geom, geom))
 
@@ -100,7 +116,9 @@ def height(model: mujoco.MjModel, geom: int, mesh: trimesh.Trimesh) -> float:
     return float((mesh.vertices @ rotation.T + shift)[:, 2].max())
 
 
-def split_ribcage(model: mujoco.MjModel, geom: int, mesh: trimesh.Trimesh) -> list[tuple[str, int, trimesh.Trimesh]]:
+def split_ribcage(
+    model: mujoco.MjModel, geom: int, mesh: trimesh.Trimesh
+) -> list[tuple[str, int, trimesh.Trimesh]]:
     """Return 12 ribs a side and the sternum with its cartilage; the ring-shaped logo is left out."""
     rotation, shift = world_frame(model, home(model), geom)
     mesh.merge_vertices()
@@ -115,7 +133,9 @@ def split_ribcage(model: mujoco.MjModel, geom: int, mesh: trimesh.Trimesh) -> li
         ribs = [p for p in ribs if sign * ((p.vertices @ rotation.T + shift)[:, 0].mean() - centre) > 0]
         ribs.sort(key=lambda p: -height(model, geom, p))
         if len(ribs) != 12:
-            raise SystemExit(f"expected 12 ribs on side {side}, found {len(ribs)}: the source mesh has changed")
+            raise SystemExit(
+                f"expected 12 ribs on side {side}, found {len(ribs)}: the source mesh has changed"
+            )
         bones += [(f"rib{i + 1:02d}_{side}", geom, rib) for i, rib in enumerate(ribs)]
     return bones
 
@@ -173,7 +193,9 @@ def frames(model: mujoco.MjModel, geoms: list[int]) -> np.ndarray:
         data = mujoco.MjData(model)
         pose(model, data, rng)
         mujoco.mj_forward(model, data)
-        frame = np.array([np.c_[world_frame(model, data, g)[0], world_frame(model, data, g)[1]] for g in geoms])
+        frame = np.array(
+            [np.c_[world_frame(model, data, g)[0], world_frame(model, data, g)[1]] for g in geoms]
+        )
         turn_head(model, data, geoms, frame, yaw=rng.uniform(-0.2, 0.2), pitch=rng.uniform(-0.12, 0.12))
         pelvis = np.mean([world_frame(model, data, model.geom(f"pelvis_{s}").id)[1] for s in "lr"], axis=0)
         frame[:, :, 3] -= [pelvis[0], pelvis[1], 0.0]

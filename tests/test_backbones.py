@@ -63,9 +63,9 @@ def test_a_base_can_end_at_a_shallower_layer():
 
 
 def test_unusable_requests_are_named():
-    with pytest.raises(BackboneError, match="vgg61.*expected one of vgg16"):
+    with pytest.raises(BackboneError, match=r"vgg61.*expected one of vgg16"):
         build_base("vgg61", input_shape=SHAPE)
-    with pytest.raises(BackboneError, match="Xception needs .* 71 x 71 .* got 96 x 64"):
+    with pytest.raises(BackboneError, match=r"Xception needs .* 71 x 71 .* got 96 x 64"):
         build_base("xception", input_shape=(96, 64, 3))
     with pytest.raises(BackboneError, match="height, width, 3"):
         build_base("vgg16", input_shape=(96, 96, 1))
@@ -75,11 +75,12 @@ def test_unusable_requests_are_named():
 
 def test_a_cut_with_a_branch_round_it_is_refused_with_the_cuts_that_work():
     base = build_base("xception", input_shape=SHAPE)
-    with pytest.raises(BackboneError, match="branch goes round it.*before:block14_sepconv1"):
+    with pytest.raises(BackboneError, match=r"branch goes round it.*before:block14_sepconv1"):
         split_base(base, "block13_pool")
 
 
 def test_the_tables_are_read_without_tensorflow():
-    code = "import sys, bonescan_utils.arms, bonescan_utils.weights; print({'keras', 'tensorflow'} & set(sys.modules))"
+    rooms = "bonescan_utils.arms, bonescan_utils.weights, bonescan_utils.precision"
+    code = f"import sys, {rooms}; print({{'keras', 'tensorflow'}} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""Transfer: features are computed once, arms learn from them, tuning decides, and a model file is what was trained."""
+"""Transfer: features are computed once, arms learn from them, and a saved model is what was fit."""
 
 import dataclasses
 import json
@@ -172,7 +172,8 @@ def test_the_study_has_the_promised_arms():
         assert get_arm(name).frozen and get_arm(name).backbone == name
     protocol = {f.name for f in dataclasses.fields(Arm)} - {"name", "backbone", "cut"}
     finetuned = [ARMS["proposed"], *(a for n, a in ARMS.items() if n.endswith("_finetuned"))]
-    assert len({tuple(getattr(a, f) for f in sorted(protocol)) for a in finetuned}) == 1  # one protocol for all
+    protocols = {tuple(getattr(arm, f) for f in sorted(protocol)) for arm in finetuned}
+    assert len(protocols) == 1
 
 
 @pytest.mark.parametrize(
@@ -264,15 +265,15 @@ def test_weight_averaging_and_last_epoch(store, source, folder):
 
 
 def test_frozen_layers_and_batch_normalisation_stay_as_they_were(store, folder):
-    source = WeightsSource("densenet121", "random", seed=1)
-    small = Store(store.images[28:36], None, np.empty(0, int))
-    arm = Arm(name="d", backbone="densenet121", cut="pool4_pool", epochs=1, learning_rate=1e-2)
-    before = trainable_part(arm, source, (*SIZE, 3))
+    source = WeightsSource("xception", "random", seed=1)
+    small = Store(store.images[28:36].repeat(2, axis=1).repeat(2, axis=2), None, np.empty(0, int))
+    arm = Arm(name="x", backbone="xception", cut="before:block14_sepconv1", epochs=1, learning_rate=1e-2)
+    before = trainable_part(arm, source, (128, 96, 3))
     found = get_features(small, arm, source, folder)
     after = fit(arm, found, LABELS[28:36], PARTITIONS[28:36], progress=False).model
     for old, new in zip(before.layers, after.layers, strict=True):
         same = all(np.array_equal(a, b) for a, b in zip(old.get_weights(), new.get_weights(), strict=True))
-        trained = isinstance(old, (keras.layers.Conv2D, keras.layers.Dense))
+        trained = isinstance(old, (keras.layers.SeparableConv2D, keras.layers.Dense))
         assert same != trained or not old.weights, old.name
 
 
@@ -286,7 +287,11 @@ def test_a_partition_with_one_label_is_refused(store, source, folder):
 # ------------------------------------------------------------------------------------------- models
 @pytest.mark.parametrize(
     "arm",
-    [FROZEN, replace(TUNED, epochs=1, pooling="lse"), replace(TUNED, epochs=1, output="block5_conv3", pooling="avg_max")],
+    [
+        FROZEN,
+        replace(TUNED, epochs=1, pooling="lse"),
+        replace(TUNED, epochs=1, output="block5_conv3", pooling="avg_max"),
+    ],
     ids=["frozen", "lse", "conv"],
 )
 def test_a_saved_model_scores_images_as_its_features_did(store, source, folder, tmp_path, arm):
@@ -310,7 +315,7 @@ def test_a_changed_or_lost_model_file_is_refused(store, source, folder, tmp_path
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 1
     path.write_bytes(bytes(data))
-    with pytest.raises(ModelError, match="sha256 .* damaged"):
+    with pytest.raises(ModelError, match=r"sha256 .* damaged"):
         load_model(path)
     path.with_suffix(".json").unlink()
     with pytest.raises(ModelError, match=r"a\.json: not found"):
@@ -332,8 +337,8 @@ def test_precision_follows_the_hardware_and_the_variable(monkeypatch):
 
     monkeypatch.delenv("BONESCAN_PRECISION")
     for capability, flags, expected in [
-        ((9, 0), set(), "mixed_bfloat16"), ((7, 5), {"avx512_bf16"}, "mixed_float16"), ((6, 1), set(), "float32"),
-        (None, {"avx512_bf16"}, "mixed_bfloat16"), (None, {"avx2"}, "float32"),
+        ((9, 0), set(), "mixed_bfloat16"), ((7, 5), {"avx512_bf16"}, "mixed_float16"),
+        ((6, 1), set(), "float32"), (None, {"avx512_bf16"}, "mixed_bfloat16"), (None, {"avx2"}, "float32"),
     ]:  # fmt: skip
         monkeypatch.setattr(room, "_gpu_capability", lambda value=capability: value)
         monkeypatch.setattr(room, "_cpu_flags", lambda value=flags: value)

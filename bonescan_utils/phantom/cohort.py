@@ -28,7 +28,13 @@ MIN_TO_PARTITION = 20
 
 
 def write_cohort(
-    out: Path, *, n: int, seed: int = DEFAULT_SEED, scans: str = "scans", n_jobs: int = -1, progress: bool = True
+    out: Path,
+    *,
+    n: int,
+    seed: int = DEFAULT_SEED,
+    scans: str = "scans",
+    n_jobs: int = -1,
+    progress: bool = True,
 ) -> Path:
     """Make phantoms 0 to n-1 of cohort `seed` and write scans, truth, `lesions.csv` and the manifest under `out`.
 
@@ -52,7 +58,9 @@ def write_cohort(
         raise ValueError(f"seed must be 0 or more, got {seed}")
     out = Path(out)
     rows = [_manifest_row(seed, index, scans) for index in range(n)]
-    made = _make_all([(seed, index, out / row["anterior"]) for index, row in enumerate(rows)], n_jobs, progress)
+    made = _make_all(
+        [(seed, index, out / row["anterior"]) for index, row in enumerate(rows)], n_jobs, progress
+    )
     for row, (digest, counts) in zip(rows, made, strict=True):
         row |= {f"sha256_{view}": digest for view in VIEWS}
         row |= {f"counts_{view}": str(count) for view, count in zip(VIEWS, counts, strict=True)}
@@ -84,7 +92,8 @@ def restore(df: pd.DataFrame, root: Path, *, n_jobs: int = -1, progress: bool = 
     phantoms = df[is_phantom(df)]
     missing = phantoms[[not (Path(root) / name).exists() for name in phantoms["anterior"]]]
     tasks = [
-        (int(row.phantom_seed), int(row.phantom_index), Path(root) / row.anterior) for row in missing.itertuples()
+        (int(row.phantom_seed), int(row.phantom_index), Path(root) / row.anterior)
+        for row in missing.itertuples()
     ]
     made = _make_all(tasks, n_jobs, progress)
     if len(phantoms) and (tasks or not _lesions_path(Path(root), phantoms).exists()):
@@ -134,7 +143,9 @@ def _manifest_row(seed: int, index: int, scans: str) -> dict[str, str | int]:
     }  # fmt: skip
 
 
-def _make_all(tasks: list[tuple[int, int, Path]], n_jobs: int, progress: bool) -> list[tuple[str, tuple[int, ...]]]:
+def _make_all(
+    tasks: list[tuple[int, int, Path]], n_jobs: int, progress: bool
+) -> list[tuple[str, tuple[int, ...]]]:
     """Make phantoms in parallel; return each one's (SHA-256, counts per view)."""
     if not tasks:
         return []
@@ -160,7 +171,12 @@ def _make(seed: int, index: int, path: Path) -> tuple[str, tuple[int, ...]]:
         np.savez_compressed(file, masks=np.packbits(masks, axis=-1), shape=np.array(masks.shape), **findings)
     patient = phantom.patient
     digest = write_dicom(
-        path, phantom.scan, patient_id=patient.patient_id, sex=patient.sex, age=patient.age, study_seed=f"phantom-{seed}"
+        path,
+        phantom.scan,
+        patient_id=patient.patient_id,
+        sex=patient.sex,
+        age=patient.age,
+        study_seed=f"phantom-{seed}",
     )
     return digest, tuple(view.total for view in phantom.scan.views)
 

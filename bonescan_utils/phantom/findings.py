@@ -27,7 +27,9 @@ SITES: dict[str, dict[str, float]] = {
              "calvarium": 0.03, "scapula": 0.03, "sternum_body": 0.01},
 }  # fmt: skip
 """Chance of a metastasis at each region stem by primary cancer (order: Kakhki 2013, Hui 2018)."""
-SITES["other"] = {s: sum(sites.get(s, 0) for sites in SITES.values()) / 3 for s in sorted(set().union(*SITES.values()))}
+SITES["other"] = {
+    s: sum(sites.get(s, 0) for sites in SITES.values()) / 3 for s in sorted(set().union(*SITES.values()))
+}
 
 NUMBERS = ((1, 2), (3, 8), (9, 18), (19, 30))
 NUMBER_CHANCE = (0.06, 0.34, 0.36, 0.24)
@@ -133,7 +135,9 @@ def draw_mimics(rng: np.random.Generator, template: Template, *, age: float, sex
     out = []
 
     def add(kind: str, stems: tuple[str, ...], radius: float, contrast: float, side: str = "") -> None:
-        out.append(focus(template, _pick(rng, skeleton, stems, side), kind=kind, radius=radius, contrast=contrast))
+        out.append(
+            focus(template, _pick(rng, skeleton, stems, side), kind=kind, radius=radius, contrast=contrast)
+        )
 
     for kind, (chance, stems) in JOINTS.items():
         for side in ("_l", "_r"):

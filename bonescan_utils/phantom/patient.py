@@ -28,8 +28,19 @@ PRIMARY_CHANCE = (0.38, 0.32, 0.18, 0.12)
 AGE = {"prostate": (71, 8), "breast": (57, 11), "lung": (66, 9), "other": (63, 12)}
 MALE_CHANCE = {"prostate": 1.0, "breast": 0.01, "lung": 0.65, "other": 0.5}
 MAX_EXTRA_LESIONS = 6
-LESION_COLUMNS = ("scan_id", "lesion", "kind", "region", "x_mm", "y_mm", "z_mm", "radius_mm", "contrast", "vis_anterior",
-                  "vis_posterior")
+LESION_COLUMNS = (
+    "scan_id",
+    "lesion",
+    "kind",
+    "region",
+    "x_mm",
+    "y_mm",
+    "z_mm",
+    "radius_mm",
+    "contrast",
+    "vis_anterior",
+    "vis_posterior",
+)
 
 
 @dataclass(frozen=True)
@@ -86,11 +97,15 @@ def make_scan(seed: int, index: int) -> PhantomScan:
     superscan = patient.metastasis == 1 and rng.random() < SUPERSCAN_CHANCE
     if superscan:
         activity, notes = _as_superscan(rng, activity), [*notes, "superscan"]
-    picture = camera.Picture(template, activity, mimics, anterior_counts=exposure.anterior_counts, scatter=exposure.scatter)
+    picture = camera.Picture(
+        template, activity, mimics, anterior_counts=exposure.anterior_counts, scatter=exposure.scatter
+    )
     if patient.metastasis:
         _add_metastases(rng, picture, patient.primary_cancer, n=draw_number(rng, superscan=superscan))
     views = {
-        name: View(name, camera.expose(rng, picture.image(v), exposure, view=v), (PIXEL_MM, PIXEL_MM), "view_code")
+        name: View(
+            name, camera.expose(rng, picture.image(v), exposure, view=v), (PIXEL_MM, PIXEL_MM), "view_code"
+        )
         for v, name in enumerate(VIEWS)
     }
     masks = {name: camera.expose_mask(picture.mask(v), exposure, view=v) for v, name in enumerate(VIEWS)}
@@ -114,24 +129,41 @@ def _truth_table(patient: Patient, picture: camera.Picture) -> pd.DataFrame:
     seen = [*zip(picture.lesions, picture.visibility, strict=True)]
     seen += [(mimic, picture.see(mimic)) for mimic in picture.mimics]
     rows = [
-        (patient.scan_id, i, f.kind, f.region, *f.centre_mm.round(1), round(f.radius_mm, 2), round(f.contrast, 3), *np.round(vis, 3))
+        (
+            patient.scan_id,
+            i,
+            f.kind,
+            f.region,
+            *f.centre_mm.round(1),
+            round(f.radius_mm, 2),
+            round(f.contrast, 3),
+            *np.round(vis, 3),
+        )
         for i, (f, vis) in enumerate(seen)
     ]
     return pd.DataFrame(rows, columns=list(LESION_COLUMNS))
 
 
-def _draw_background(rng: np.random.Generator, template: Template, patient: Patient) -> tuple[Activity, list[str]]:
+def _draw_background(
+    rng: np.random.Generator, template: Template, patient: Patient
+) -> tuple[Activity, list[str]]:
     """Draw normal uptake, and what changes it in either class alike."""
     activity = draw_activity(rng, template, age=patient.age, sex=patient.sex)
     factor, notes = draw_diffuse(rng)
     pools = list(activity.pools)
     if rng.random() < 0.12 * BENIGN_FACTOR:
         place = template.landmarks["genital"] + [rng.normal(0, 45), -20, rng.uniform(-120, 40)]
-        pools.append(Pool(place, (rng.uniform(4, 9), rng.uniform(4, 12)), float(np.exp(rng.normal(3.2, 0.7)))))
+        pools.append(
+            Pool(place, (rng.uniform(4, 9), rng.uniform(4, 12)), float(np.exp(rng.normal(3.2, 0.7))))
+        )
         notes.append("urine_contamination")
     if rng.random() < 0.06 * BENIGN_FACTOR:
-        place = template.landmarks[("humerus_dist_l", "humerus_dist_r")[rng.integers(2)]] + rng.normal(0, 12, 3)
-        pools.append(Pool(place, (rng.uniform(8, 14), rng.uniform(12, 30)), float(np.exp(rng.normal(6.3, 0.6)))))
+        place = template.landmarks[("humerus_dist_l", "humerus_dist_r")[rng.integers(2)]] + rng.normal(
+            0, 12, 3
+        )
+        pools.append(
+            Pool(place, (rng.uniform(8, 14), rng.uniform(12, 30)), float(np.exp(rng.normal(6.3, 0.6))))
+        )
         notes.append("extravasation")
     return replace(activity, regions=activity.regions * factor, pools=tuple(pools)), notes
 
@@ -141,5 +173,3 @@ def _as_superscan(rng: np.random.Generator, activity: Activity) -> Activity:
     organs = activity.organs.copy()
     organs[-2:] *= 0.4
     return replace(activity, regions=activity.regions * rng.uniform(1.3, 1.8), organs=organs)
-
-

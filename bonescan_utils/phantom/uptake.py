@@ -104,9 +104,14 @@ def _draw_bone(rng: np.random.Generator, *, age: float) -> np.ndarray:
     stems = [stem(name) for name in names]
     avidity = np.exp(rng.normal(0.25, 0.22)) * (1 - 0.004 * (age - 60))
     groups = np.exp(rng.normal(0, 0.16, len(GROUPS)))
-    of_group = [next(g for g, members in enumerate(GROUPS) if s.split("_")[0] in members or s in members) for s in stems]
+    of_group = [
+        next(g for g, members in enumerate(GROUPS) if s.split("_")[0] in members or s in members)
+        for s in stems
+    ]
     kinds = list(UPTAKE)
-    by_kind = np.exp(rng.normal(0, 1, len(kinds)) * np.array([0.06 if kind == "rib" else 0.12 for kind in kinds]))
+    by_kind = np.exp(
+        rng.normal(0, 1, len(kinds)) * np.array([0.06 if kind == "rib" else 0.12 for kind in kinds])
+    )
     single = np.exp(rng.normal(0, 0.05, len(names)))
     normal = np.array([UPTAKE[s] * by_kind[kinds.index(s)] for s in stems])
     return np.asarray(avidity * normal * groups[of_group] * single)
@@ -169,7 +174,7 @@ def pool_image(template: Template, view: int, pool: Pool) -> tuple[int, int, np.
     reach = np.ceil(half).astype(int)
     rows, columns = np.mgrid[-reach[0] : reach[0] + 1, -reach[1] : reach[1] + 1]
     inside = 1 - (rows / half[0]) ** 2 - (columns / half[1]) ** 2
-    weight = np.sqrt(np.maximum(inside, 0)) if pool.solid else np.exp(-3.5**2 / 2 * (1 - inside))
+    weight = np.sqrt(np.maximum(inside, 0)) if pool.solid else np.exp(-(3.5**2) / 2 * (1 - inside))
     weight *= share / weight.sum()
     points = pixel + np.stack([rows.ravel(), columns.ravel()], axis=1)
     return splat(points, weight.ravel(), np.full(points.shape[0], resolution))
