@@ -102,9 +102,7 @@ class Arm:
 
     def _one_of(self, field: str, allowed: tuple[str, ...]) -> None:
         if getattr(self, field) not in allowed:
-            raise ArmError(
-                f"arm {self.name}: {field}={getattr(self, field)!r}; expected one of {', '.join(allowed)}"
-            )
+            raise ArmError(f"arm {self.name}: {field}={getattr(self, field)!r}; expected one of {', '.join(allowed)}")
 
 
 _RANGES = (
@@ -118,7 +116,8 @@ def _finetuned(name: str, backbone: str) -> Arm:
     """The proposed protocol for a backbone: its last stage fine-tuned, the same head, the same training."""
     return Arm(
         name=name, backbone=backbone, cut=BACKBONES[backbone].last_stage_cut, pooling="avg",
-        dense_units=256, dropout=0.5, copies=3, epochs=10, batch_size=16, learning_rate=5e-5, patience=4,
+        dense_units=256, dropout=0.5, copies=3, epochs=10, batch_size=16, learning_rate=1e-4,
+        head_learning_rate=1e-3, weight_decay=1e-4, schedule="cosine", ema=0.98,
     )  # fmt: skip
 
 

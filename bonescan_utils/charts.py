@@ -73,9 +73,7 @@ def plot_forest(
 
 
 @styled
-def plot_group_auroc(
-    groups: pd.DataFrame, *, weights: Weights, axis: str = "Group", note: str = ""
-) -> Figure:
+def plot_group_auroc(groups: pd.DataFrame, *, weights: Weights, axis: str = "Group", note: str = "") -> Figure:
     """AUROC with intervals by group, arms side by side; groups too small to say are named so.
 
     Args:

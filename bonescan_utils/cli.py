@@ -53,9 +53,7 @@ def _say_failed(error: Exception) -> int:
 
         traceback.print_exception(error)
     name = getattr(error, "ename", type(error).__name__)
-    bad_input = name in BAD_INPUT_ERRORS or any(
-        base.__name__ in BAD_INPUT_ERRORS for base in type(error).__mro__
-    )
+    bad_input = name in BAD_INPUT_ERRORS or any(base.__name__ in BAD_INPUT_ERRORS for base in type(error).__mro__)
     known = bad_input or hasattr(error, "ename") or isinstance(error, OSError)
     text = str(error) if known else f"internal error: {type(error).__name__}: {error}"
     print(f"bonescan: {text}", file=sys.stderr)
@@ -115,11 +113,7 @@ def _predict(options: argparse.Namespace) -> int:
     summary = predict_files(options.inputs, run=_run_folder(options.run), arm=options.arm, out=options.out)
     unusable = summary[summary["status"] != "scored"]
     for row in summary.itertuples():
-        print(
-            f"{row.scan_id}: score {row.y_score:.3f}"
-            if row.status == "scored"
-            else f"{row.file}: {row.reason}"
-        )
+        print(f"{row.scan_id}: score {row.y_score:.3f}" if row.status == "scored" else f"{row.file}: {row.reason}")
     print(f"{len(summary) - len(unusable)} scored, {len(unusable)} unusable; results in {options.out}")
     return BAD_INPUT if len(unusable) else OK
 

@@ -85,9 +85,7 @@ def ingest(df: pd.DataFrame, root: str | Path, *, n_jobs: int = -1, progress: bo
     return Ingest(used, quarantined, _flow(len(df), list(quarantined["code"])))
 
 
-def _outcomes(
-    rows: list[dict[str, Any]], root: Path, n_jobs: int, progress: bool
-) -> Iterator[dict[str, Any]]:
+def _outcomes(rows: list[dict[str, Any]], root: Path, n_jobs: int, progress: bool) -> Iterator[dict[str, Any]]:
     """Gives the outcome of each row in order, in parallel where that pays."""
     from joblib import Parallel, delayed
     from tqdm import tqdm
@@ -170,8 +168,7 @@ def _set_aside_copies(rows: list[dict[str, Any]], outcomes: list[dict[str, Any]]
                 "scan_id": rows[at]["scan_id"],
                 "file": rows[at]["anterior"] or rows[at]["posterior"],
                 "code": "copy" if one_patient else "shared_pixels",
-                "reason": f"the same pixels as scan {others[:100]}"
-                + ("." if one_patient else ", of another patient."),
+                "reason": f"the same pixels as scan {others[:100]}" + ("." if one_patient else ", of another patient."),
                 "next_step": "Drop the copy." if one_patient else "Find out whose scan it is.",
             }
 
@@ -225,9 +222,7 @@ def check(path: str | Path, *, n_jobs: int = -1, progress: bool = True) -> list[
         column = "posterior" if item["file"] == row["posterior"] != row["anterior"] else "anterior"
         expected = f"a usable bone scan, but: {item['reason']}".rstrip(".")
         problems.append(
-            Problem(
-                str(path), item["line"], item["scan_id"], column, item["file"], expected, item["next_step"]
-            )
+            Problem(str(path), item["line"], item["scan_id"], column, item["file"], expected, item["next_step"])
         )
     return sorted(problems, key=lambda problem: problem.line)
 

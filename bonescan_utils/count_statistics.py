@@ -24,7 +24,7 @@ STATISTICS = ("total", "maximum", "p99.9", "p99", "median")
 
 def count_statistics(scan: Scan) -> dict[str, float]:
     """Return `STATISTICS` of each view of a scan, in counts, named `anterior_total`, ..."""
-    out = {}
+    out: dict[str, float] = {}
     for view in scan.views:
         counts = view.counts
         filled = counts[counts > 0]
@@ -38,9 +38,7 @@ def count_statistics(scan: Scan) -> dict[str, float]:
     return out
 
 
-def cohort_statistics(
-    used: pd.DataFrame, root: Path, *, n_jobs: int = -1, progress: bool = True
-) -> pd.DataFrame:
+def cohort_statistics(used: pd.DataFrame, root: Path, *, n_jobs: int = -1, progress: bool = True) -> pd.DataFrame:
     """Return one row a scan: scan_id, patient_id, partition, metastasis and the statistics of its views."""
     rows = used.to_dict("records")
     work = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_of_row)(row, Path(root)) for row in rows)
@@ -60,7 +58,7 @@ def trivial_baseline(statistics: pd.DataFrame, *, seed: int) -> pd.DataFrame:
         Predictions of arm `count_statistics`: scan_id, patient_id, arm, partition, y_true, y_score.
     """
     names = [name for name in statistics.columns if name.startswith(("anterior_", "posterior_"))]
-    values = np.log1p(statistics[names].astype(float))
+    values = statistics[names].astype(float).apply(np.log1p)
     values = values.fillna(values[statistics["partition"] == "train"].median())
     train = (statistics["partition"] == "train").to_numpy()
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000, random_state=seed))

@@ -22,9 +22,7 @@ def roc_table(predictions: pd.DataFrame, *, partition: str = "test") -> pd.DataF
     for scores in arm_scores(predictions, partition=partition):
         check_both_classes(scores.y_true, "AUROC", of=f"arm {scores.arm}, partition {partition}")
         fpr, sensitivity, threshold = roc_curve(scores.y_true, scores.y_score)
-        parts.append(
-            pd.DataFrame({"arm": scores.arm, "fpr": fpr, "sensitivity": sensitivity, "threshold": threshold})
-        )
+        parts.append(pd.DataFrame({"arm": scores.arm, "fpr": fpr, "sensitivity": sensitivity, "threshold": threshold}))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -60,8 +58,7 @@ def confusion_table(
             "tn": ~called & ~positive,
         }
         rows.append(
-            {"arm": scores.arm, "threshold": threshold}
-            | {name: int(cell.sum()) for name, cell in cells.items()}
+            {"arm": scores.arm, "threshold": threshold} | {name: int(cell.sum()) for name, cell in cells.items()}
         )
     return pd.DataFrame(rows)
 

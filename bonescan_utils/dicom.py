@@ -154,9 +154,7 @@ def _check_header(ds: Dataset, syntax: uid.UID) -> tuple[tuple[float, float] | N
     _check_kind([str(v).strip().upper() for v in ds.get("ImageType") or []], rows, columns)
     check_matrix(rows, columns)
     _expect(ds.get("SamplesPerPixel", 1), 1, code="not_grey", what="SamplesPerPixel")
-    _expect(
-        ds.get("PhotometricInterpretation"), "MONOCHROME2", code="inverted", what="PhotometricInterpretation"
-    )
+    _expect(ds.get("PhotometricInterpretation"), "MONOCHROME2", code="inverted", what="PhotometricInterpretation")
     slope, intercept = ds.get("RescaleSlope", 1), ds.get("RescaleIntercept", 0)
     if float(1 if slope in (None, "") else slope) != 1 or float(intercept or 0) != 0:
         raise ScanError("rescaled", "RescaleSlope or RescaleIntercept is set; counts need none")
@@ -183,9 +181,7 @@ def _check_present(ds: Dataset) -> None:
     if "FloatPixelData" in ds or "DoubleFloatPixelData" in ds:
         raise ScanError("not_counts", "the pixels are fractions; expected whole counts")
     if not ds.get("PixelData"):
-        raise ScanError(
-            "truncated", "no pixel data: cut short, or exported without its image", hint="Export it again."
-        )
+        raise ScanError("truncated", "no pixel data: cut short, or exported without its image", hint="Export it again.")
 
 
 def _expect(found: Any, expected: Any, *, code: str, what: str) -> None:

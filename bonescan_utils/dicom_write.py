@@ -34,9 +34,7 @@ VIEW_CODES = {
 _IMPLEMENTATION = generate_uid(entropy_srcs=["bonescan phantom writer"])
 
 
-def write_dicom(
-    path: str | Path, scan: Scan, *, patient_id: str, sex: str, age: float, study_seed: str
-) -> str:
+def write_dicom(path: str | Path, scan: Scan, *, patient_id: str, sex: str, age: float, study_seed: str) -> str:
     """Writes a synthetic scan as one NM whole-body file: one frame per view, 16 bits, JPEG-LS lossless.
 
     The same arguments give the same bytes: UIDs are derived from `study_seed` and the scan id, dates are
@@ -172,9 +170,7 @@ def _add_pixels(ds: Dataset, frames: list[np.ndarray]) -> None:
     ds.Rows, ds.Columns = frames[0].shape
     ds.SamplesPerPixel, ds.PhotometricInterpretation = 1, "MONOCHROME2"
     ds.BitsAllocated, ds.BitsStored, ds.HighBit, ds.PixelRepresentation = 16, 16, 15, 0
-    streams = [
-        bytes(CharLS.encode_buffer(np.ascontiguousarray(f, "<u2").tobytes(), *f.shape, 1, 16)) for f in frames
-    ]
+    streams = [bytes(CharLS.encode_buffer(np.ascontiguousarray(f, "<u2").tobytes(), *f.shape, 1, 16)) for f in frames]
     ds.PixelData = encapsulate([stream + b"\x00" * (len(stream) % 2) for stream in streams])
     ds["PixelData"].VR = "OB"
     ds["PixelData"].is_undefined_length = True

@@ -34,9 +34,7 @@ def examine(*, weights_dir: str = "", out: Path = Path("reports")) -> Iterator[F
         weights_dir: A folder with the official weights files.
         out: The folder that runs are written to.
     """
-    yield Finding(
-        "ok", "bonescan", f"{__version__}, Python {platform.python_version()}, {platform.platform()}"
-    )
+    yield Finding("ok", "bonescan", f"{__version__}, Python {platform.python_version()}, {platform.platform()}")
     yield _memory()
     yield _disk(out)
     yield _write_access(out)
@@ -50,9 +48,7 @@ def examine(*, weights_dir: str = "", out: Path = Path("reports")) -> Iterator[F
         try:
             yield from part()
         except Exception as error:
-            yield Finding(
-                "FAIL", getattr(part, "__name__", "check").strip("_"), f"{type(error).__name__}: {error}"
-            )
+            yield Finding("FAIL", getattr(part, "__name__", "check").strip("_"), f"{type(error).__name__}: {error}")
     yield Finding("ok", "packages", ", ".join(f"{k} {v}" for k, v in provenance.versions().items() if v))
 
 
@@ -97,13 +93,9 @@ def _devices() -> Iterator[Finding]:
 
     for device in tf.config.list_physical_devices("GPU"):
         details = tf.config.experimental.get_device_details(device)
-        yield Finding(
-            "ok", "GPU", f"{details.get('device_name', device.name)}, {details.get('compute_capability')}"
-        )
+        yield Finding("ok", "GPU", f"{details.get('device_name', device.name)}, {details.get('compute_capability')}")
         return
-    yield Finding(
-        "note", "GPU", f"none used: {_why_no_gpu(tf.test.is_built_with_cuda())}. The study runs on CPU"
-    )
+    yield Finding("note", "GPU", f"none used: {_why_no_gpu(tf.test.is_built_with_cuda())}. The study runs on CPU")
 
 
 def _why_no_gpu(built_with_cuda: bool) -> str:

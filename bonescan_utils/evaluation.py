@@ -145,14 +145,11 @@ def metrics_table(
 def _proportions(scores: ArmScores, called: np.ndarray, resamples: PatientBootstrap) -> dict[str, Estimate]:
     """The proportions at the threshold: Wilson, or the patient bootstrap for patients with several scans."""
     return {
-        name: _proportion(scores, *within(scores.y_true == 1, called), resamples)
-        for name, within in WITHIN.items()
+        name: _proportion(scores, *within(scores.y_true == 1, called), resamples) for name, within in WITHIN.items()
     }
 
 
-def _proportion(
-    scores: ArmScores, counted: np.ndarray, among: np.ndarray, resamples: PatientBootstrap
-) -> Estimate:
+def _proportion(scores: ArmScores, counted: np.ndarray, among: np.ndarray, resamples: PatientBootstrap) -> Estimate:
     size, n = (len(scores.y_true), int(scores.y_true.sum())), int(among.sum())
     if n == 0:
         return Estimate(math.nan, math.nan, math.nan, "undefined: no scan was called so", *size)
@@ -161,9 +158,7 @@ def _proportion(
     return Estimate(counted.sum() / n, *wilson(int(counted.sum()), n), "Wilson", *size)
 
 
-def _areas_and_sums(
-    scores: ArmScores, called: np.ndarray, resamples: PatientBootstrap
-) -> dict[str, Estimate]:
+def _areas_and_sums(scores: ArmScores, called: np.ndarray, resamples: PatientBootstrap) -> dict[str, Estimate]:
     """The metrics that need the patient bootstrap, and AUROC."""
     true, positive = scores.y_true, scores.y_true == 1
     right = (called == positive).astype(float)

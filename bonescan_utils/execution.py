@@ -76,7 +76,7 @@ class KernelManager(AsyncKernelManager):
         """The kernel to start."""
         return self._spec
 
-    async def start_kernel(self, **options: Any) -> None:
+    async def start_kernel(self, **options: Any) -> None:  # type: ignore[override, unused-ignore]
         """Start the kernel; what it says outside of cells goes to a file, not to the terminal."""
         with (self._folder / "stderr.txt").open("wb") as stderr:
             await super().start_kernel(stderr=stderr, **options)
@@ -215,9 +215,7 @@ def _cell_error(job: Job, copy: Path, ename: str, reason: str) -> CellError:
             section = _heading(cell.source) or section
             continue
         number += cell.cell_type == "code"
-        if cell.metadata.get("papermill", {}).get(
-            "start_time"
-        ):  # papermill goes no further than the failed one
+        if cell.metadata.get("papermill", {}).get("start_time"):  # papermill goes no further than the failed one
             last = (number, section)
     return CellError(job.source.stem, ename, " ".join(reason.split())[:500], cell=last[0], section=last[1])
 

@@ -192,9 +192,7 @@ def _load(run: Run, name: str, *, reused: bool) -> Trained:
     run.add(folder / "history.csv")
     run.add(model)
     history = read_csv(folder / "history.csv", numbers=("lr", "l2"))
-    return Trained(
-        name, record["weights"]["weights"], predictions, history, int(record["best_epoch"]), model, reused
-    )
+    return Trained(name, record["weights"]["weights"], predictions, history, int(record["best_epoch"]), model, reused)
 
 
 def _stored(run: Run, name: str) -> dict:

@@ -164,9 +164,7 @@ def summarise_shares(shares: pd.DataFrame, bands: pd.Series) -> pd.DataFrame:
         visible_lesions, scans, median_share_inside, median_share_of_area, median_ratio, peak_inside (share of
         scans, 0-1).
     """
-    grouped = shares.assign(visible_lesions=shares["scan_id"].map(bands)).groupby(
-        "visible_lesions", observed=True
-    )
+    grouped = shares.assign(visible_lesions=shares["scan_id"].map(bands)).groupby("visible_lesions", observed=True)
     table = grouped.agg(
         scans=("scan_id", "size"),
         median_share_inside=("share_inside", "median"),
@@ -182,7 +180,7 @@ def lesion_mask(prepared: Prepared, masks: Masks) -> np.ndarray:
     out = np.zeros(prepared.image.shape, bool)
     for view, place in prepared.placements.items():
         if view in masks:
-            out |= place.to_model_space(np.asarray(masks[view]), (out.shape[0], out.shape[1]))
+            out |= place.to_model_space(np.asarray(masks[view]), (out.shape[0], out.shape[1]))  # type: ignore[misc, unused-ignore]
     return out
 
 

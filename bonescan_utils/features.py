@@ -231,9 +231,7 @@ class _Work:
         if not self._models:
             arm = self.arm
             with dtype_policy(self.policy):
-                base = build_base(
-                    arm.backbone, input_shape=self.shape, weights=self.source, output=arm.output
-                )
+                base = build_base(arm.backbone, input_shape=self.shape, weights=self.source, output=arm.output)
             parts, cut = {"whole": base}, arm.cut or arm.via
             if cut:
                 parts["prefix"], parts["suffix"] = split_base(base, cut)

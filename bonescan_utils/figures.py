@@ -90,9 +90,7 @@ def plot_roc(roc: pd.DataFrame, summary: pd.DataFrame, *, weights: Weights, note
         style["label"] += f"   {interval_text(metric_row(summary, str(arm), 'AUROC'))}"
         ax.plot(points["fpr"], points["sensitivity"], **style)
         if {"sensitivity", "specificity"} <= set(summary["metric"]):
-            found = [
-                metric_row(summary, str(arm), name)["estimate"] for name in ("specificity", "sensitivity")
-            ]
+            found = [metric_row(summary, str(arm), name)["estimate"] for name in ("specificity", "sensitivity")]
             ax.plot(1 - found[0], found[1], "o", markersize=3.5, color=style["color"], zorder=4)
     unit_square(ax, "1 \N{MINUS SIGN} specificity", "Sensitivity")
     _legend(ax, "AUROC (95 % CI)", beside=beside)
@@ -149,9 +147,7 @@ def plot_calibration(calibration: pd.DataFrame, *, weights: Weights, note: str =
         weights: arm -> kind of its starting weights.
         note: one more line at the foot.
     """
-    check_columns(
-        calibration, ["arm", "mean_score", "observed", "ci_low", "ci_high"], "the calibration table"
-    )
+    check_columns(calibration, ["arm", "mean_score", "observed", "ci_low", "ci_high"], "the calibration table")
     arms = arms_of(calibration)
     rows, columns = grid_of(len(arms), 3)
     fig = new_figure(PAGE_MM * columns / 3, 62 * rows + 6)

@@ -46,9 +46,7 @@ def check_flow(flow: pd.DataFrame, groups: pd.DataFrame | None = None) -> None:
         check_columns(groups, ["group", "n"], "the table of groups")
         total, last = groups["n"].sum(), steps[-1]
         if total != last["n"]:
-            raise ValueError(
-                f"flow does not add up: groups sum to {total}, but {last['step']!r} has {last['n']}"
-            )
+            raise ValueError(f"flow does not add up: groups sum to {total}, but {last['step']!r} has {last['n']}")
 
 
 @styled
@@ -96,9 +94,7 @@ def _wrapped(text: object) -> str:
 
 def _aside(step: dict) -> str:
     """What was left out on the way to a step; '' if nothing."""
-    return (
-        f"Excluded (n = {step['excluded']:,})\n{_wrapped(step['reason'])}".strip() if step["excluded"] else ""
-    )
+    return f"Excluded (n = {step['excluded']:,})\n{_wrapped(step['reason'])}".strip() if step["excluded"] else ""
 
 
 def _tall(text: str) -> float:

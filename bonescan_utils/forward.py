@@ -25,9 +25,7 @@ def compile_forward(model: keras.Model) -> Forward:
     return lambda x: traced(tf.constant(x, tf.float32)).numpy()
 
 
-def run_in_batches(
-    forward: Forward, read: Reader, n: int, *, batch: int, label: str = ""
-) -> Iterator[np.ndarray]:
+def run_in_batches(forward: Forward, read: Reader, n: int, *, batch: int, label: str = "") -> Iterator[np.ndarray]:
     """Yields what ``forward`` makes of rows 0..n-1, batch by batch, with a progress bar if there is a label.
 
     The last batch is filled up, so that a row's result does not depend on how many come with it.

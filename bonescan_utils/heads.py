@@ -44,15 +44,11 @@ def attach_head(activation: Any, arm: Arm, *, activation_function: str | None, s
     pooled = pool(activation, arm.pooling)
     layers, glorot = keras.layers, keras.initializers.GlorotUniform
     if arm.dense_units:
-        hidden = layers.Dense(
-            arm.dense_units, "relu", kernel_initializer=glorot(seed), name="hidden", dtype="float32"
-        )
+        hidden = layers.Dense(arm.dense_units, "relu", kernel_initializer=glorot(seed), name="hidden", dtype="float32")
         pooled = hidden(pooled)
     if arm.dropout:
         pooled = layers.Dropout(arm.dropout, seed=seed + 1, name="dropout", dtype="float32")(pooled)
-    score = layers.Dense(
-        1, activation_function, kernel_initializer=glorot(seed + 2), name="score", dtype="float32"
-    )
+    score = layers.Dense(1, activation_function, kernel_initializer=glorot(seed + 2), name="score", dtype="float32")
     return score(pooled)
 
 

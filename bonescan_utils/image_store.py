@@ -7,6 +7,7 @@ Three memory-mapped arrays, so that memory stays flat however many scans there a
 from __future__ import annotations
 
 import zlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,9 +80,7 @@ def build_store(
     in_train = (used["partition"] == "train").to_numpy()
     wanted = np.where(in_train, copies, 0)
     tasks = (
-        delayed(_prepare_all)(
-            row, Path(root), int(n), [seed, zlib.crc32(str(row["scan_id"]).encode())], layout, size
-        )
+        delayed(_prepare_all)(row, Path(root), int(n), [seed, zlib.crc32(str(row["scan_id"]).encode())], layout, size)
         for row, n in zip(rows, wanted, strict=True)
     )
     work = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
@@ -90,9 +89,7 @@ def build_store(
     )
     index = pd.DataFrame({"scan_id": used["scan_id"].astype(str), "copies": wanted})
     write_csv(Path(out) / "index.csv", index)
-    write_json(
-        Path(out) / "store.json", {"layout": layout, "size": list(size), "copies": copies, "seed": seed}
-    )
+    write_json(Path(out) / "store.json", {"layout": layout, "size": list(size), "copies": copies, "seed": seed})
     return open_store(Path(out))
 
 
@@ -109,9 +106,7 @@ def open_store(out: Path) -> ImageStore:
     rows = np.flatnonzero(index["copies"].astype(int).to_numpy())
     copies = np.load(out / "copies.npy", mmap_mode="r", allow_pickle=False) if len(rows) else None
     images = np.load(out / "images.npy", mmap_mode="r", allow_pickle=False)
-    return ImageStore(
-        images, copies, rows, tuple(index["scan_id"]), str(read_json(out / "store.json")["layout"])
-    )
+    return ImageStore(images, copies, rows, tuple(index["scan_id"]), str(read_json(out / "store.json")["layout"]))
 
 
 def _prepare_all(
@@ -122,15 +117,15 @@ def _prepare_all(
     rng = np.random.default_rng(seed)
     try:
         image = prepare(scan, layout=layout, size=size).image
-        drawn = [
-            prepare(scan, layout=layout, size=size, jitter=draw_jitter(rng)).image for _ in range(copies)
-        ]
+        drawn = [prepare(scan, layout=layout, size=size, jitter=draw_jitter(rng)).image for _ in range(copies)]
     except ScanError as error:
         raise error.at(str(row["scan_id"])) from None
     return image, np.array(drawn, np.uint8).reshape(copies, *size)
 
 
-def _write_arrays(out: Path, work, n: int, wanted: np.ndarray, size: tuple[int, int]) -> None:
+def _write_arrays(
+    out: Path, work: Iterable[tuple[np.ndarray, np.ndarray]], n: int, wanted: np.ndarray, size: tuple[int, int]
+) -> None:
     """Write `images.npy` and `copies.npy` as the work comes in; both appear whole or not at all."""
     (out / "store.json").unlink(missing_ok=True)  # while the arrays change there is no store
     per_scan, with_copies = int(wanted.max()), int((wanted > 0).sum())

@@ -54,9 +54,7 @@ def read_counts(path: str | Path, *, warnings: list[str]) -> np.ndarray:
     path = Path(path)
     kind, words = file_kind(path)
     if kind == "jpeg":
-        raise ScanError(
-            "lossy", "a JPEG image has lost detail", path=path, hint="Export PNG, TIFF or DICOM instead."
-        )
+        raise ScanError("lossy", "a JPEG image has lost detail", path=path, hint="Export PNG, TIFF or DICOM instead.")
     if kind not in KINDS:
         raise ScanError("not_image", f"{words}; expected PNG, TIFF or NPY", path=path)
     with _refusing(path):
@@ -85,9 +83,7 @@ def _refusing(path: Path) -> Iterator[None]:
         raise ScanError("damaged", "the header of the image is damaged", path=path) from None
     except (OSError, SyntaxError, EOFError) as error:
         code = "unreadable" if getattr(error, "errno", None) else "truncated"
-        raise ScanError(
-            code, "the image cannot be read to its end", path=path, hint="Copy it again."
-        ) from None
+        raise ScanError(code, "the image cannot be read to its end", path=path, hint="Copy it again.") from None
     except Exception as error:
         reason = f"the image is damaged ({type(error).__name__})"
         raise ScanError("damaged", reason, path=path, hint="Copy it again.") from None
@@ -137,9 +133,7 @@ def _read_npy(path: Path) -> np.ndarray:
     except ValueError as error:
         if "pickle" in str(error).lower() or "object" in str(error).lower():
             raise ScanError("pickle", "a NumPy file of Python objects; expected numbers") from None
-        raise ScanError(
-            "truncated", "the array is shorter than its header says", hint="Copy it again."
-        ) from None
+        raise ScanError("truncated", "the array is shorter than its header says", hint="Copy it again.") from None
     if mapped.ndim != 2:
         raise ScanError("matrix", f"an array of shape {mapped.shape}; expected (rows, columns)")
     check_matrix(*mapped.shape)

@@ -123,9 +123,7 @@ class PatientBootstrap:
         n_boot: number of resamples.
     """
 
-    def __init__(
-        self, patient_id: np.ndarray, y_true: np.ndarray, *, seed: int, n_boot: int = N_BOOT
-    ) -> None:
+    def __init__(self, patient_id: np.ndarray, y_true: np.ndarray, *, seed: int, n_boot: int = N_BOOT) -> None:
         if n_boot < 100:
             raise ValueError(f"n_boot must be at least 100 for a 95 % interval, got {n_boot}")
         self._y_true = y_true

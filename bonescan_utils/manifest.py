@@ -58,9 +58,7 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
     try:
         table = parse_csv(path)
     except CsvError as error:
-        raise ManifestError(
-            [Problem(str(path), error.line, expected="a CSV table", hint=error.what)]
-        ) from None
+        raise ManifestError([Problem(str(path), error.line, expected="a CSV table", hint=error.what)]) from None
     problems = list(check_table(str(path), table))
     if problems:
         raise ManifestError(sorted(problems, key=lambda problem: problem.line))

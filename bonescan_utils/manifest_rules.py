@@ -60,9 +60,7 @@ _TEXT = Rule(_is_text, f"at most {MAX_TEXT} characters on one line")
 
 RULES: dict[str, Rule] = {
     "scan_id": Rule(_is_id, r"1 to 64 characters, none of / \ : * ? < > | or quotes, no space at the ends"),
-    "patient_id": Rule(
-        _is_id, r"1 to 64 characters, none of / \ : * ? < > | or quotes, no space at the ends"
-    ),
+    "patient_id": Rule(_is_id, r"1 to 64 characters, none of / \ : * ? < > | or quotes, no space at the ends"),
     "anterior": _PATH,
     "posterior": _PATH,
     "metastasis": Rule(
@@ -89,9 +87,7 @@ def check_table(file: str, table: CsvText) -> Iterator[Problem]:
     """Gives every problem of a table: header, ragged rows, cells, and rows against each other."""
     yield from _check_header(file, table.header)
     for line, what in table.faults:
-        yield Problem(
-            file, line, expected=f"{len(table.header)} fields and closed quotes", hint=f"Found {what}."
-        )
+        yield Problem(file, line, expected=f"{len(table.header)} fields and closed quotes", hint=f"Found {what}.")
     if not table.rows and not table.faults:
         yield Problem(file, 1, expected="at least one scan", hint="The table has a header and no rows.")
     columns = {name: [row[at] for row in table.rows] for at, name in enumerate(table.header)}
@@ -102,26 +98,20 @@ def check_table(file: str, table: CsvText) -> Iterator[Problem]:
         for line, scan_id, cell in zip(table.lines, ids, cells, strict=True):
             if not rule.holds(cell):
                 yield Problem(file, line, scan_id, name, cell, rule.expected, rule.hint)
-    yield from _check_rows(
-        file, table.lines, {name: columns.get(name, blank) for name in COLUMNS}, set(columns)
-    )
+    yield from _check_rows(file, table.lines, {name: columns.get(name, blank) for name in COLUMNS}, set(columns))
 
 
 def _check_header(file: str, header: list[str]) -> Iterator[Problem]:
     missing = [name for name in COLUMNS if name not in header]
     found = ", ".join(header)
     if len(header) == 1 and re.search(r"[;\t|]", header[0]):
-        yield Problem(
-            file, 1, value=found, expected="commas between the columns", hint="Save it as CSV UTF-8."
-        )
+        yield Problem(file, 1, value=found, expected="commas between the columns", hint="Save it as CSV UTF-8.")
         return
     for name in missing:
         yield Problem(file, 1, column=name, expected="this column", hint=f"The columns are: {found}")
     for name in dict.fromkeys(header):
         if header.count(name) > 1:
-            yield Problem(
-                file, 1, column=name, value=f"{header.count(name)} times", expected="one such column"
-            )
+            yield Problem(file, 1, column=name, value=f"{header.count(name)} times", expected="one such column")
         if name == "":
             yield Problem(file, 1, expected="a name for every column", hint="Is there a comma too many?")
         if _DIRECT_IDENTIFIERS.fullmatch(name):
@@ -131,9 +121,7 @@ def _check_header(file: str, header: list[str]) -> Iterator[Problem]:
             )  # fmt: skip
 
 
-def _check_rows(
-    file: str, lines: list[int], columns: dict[str, list[str]], present: set[str]
-) -> Iterator[Problem]:
+def _check_rows(file: str, lines: list[int], columns: dict[str, list[str]], present: set[str]) -> Iterator[Problem]:
     """Checks rows against each other: ids, partitions, files and contents that occur twice."""
     seen: dict[tuple[str, str], tuple[int, str]] = {}
     for at, line in enumerate(lines):
@@ -148,9 +136,7 @@ def _check_rows(
     blanks = [line for line, cell in zip(lines, columns["partition"], strict=True) if cell == ""]
     if "partition" in present and partly_given(columns["partition"]):
         expected = "a partition in every row or in none"
-        yield Problem(
-            file, blanks[0], column="partition", expected=expected, hint=f"{len(blanks)} are blank."
-        )
+        yield Problem(file, blanks[0], column="partition", expected=expected, hint=f"{len(blanks)} are blank.")
 
 
 def _keys(cell: dict[str, str]) -> Iterator[tuple[str, tuple[str, str], str, str]]:

@@ -34,9 +34,7 @@ def assemble(fitted: Fitted) -> keras.Model:
     """
     arm = fitted.arm
     with dtype_policy("float32"):
-        base = build_base(
-            arm.backbone, input_shape=fitted.input_shape, weights=fitted.source, output=arm.output
-        )
+        base = build_base(arm.backbone, input_shape=fitted.input_shape, weights=fitted.source, output=arm.output)
         score = attach_head(base.output, arm, activation_function="sigmoid", seed=fitted.seed)
     model = keras.Model(base.input, score, name=arm.name)
     trained = model.get_layer("score") if arm.frozen else keras.Model(cut_tensor(base, str(arm.cut)), score)

@@ -139,9 +139,7 @@ def _bootstrap(resamples: PatientBootstrap, statistic: Statistic) -> dict[str, o
     return _normal_test(found.method, found.estimate, error, (found.ci_low, found.ci_high))
 
 
-def _normal_test(
-    test: str, difference: float, error: float, interval: tuple[float, float]
-) -> dict[str, object]:
+def _normal_test(test: str, difference: float, error: float, interval: tuple[float, float]) -> dict[str, object]:
     """Two-sided normal test; without a standard error only equal arms have a p-value, and it is 1."""
     note, low, high = "", max(-1.0, interval[0]), min(1.0, interval[1])
     if error > 1e-12:  # below: rounding error

@@ -57,9 +57,7 @@ class Panel(NamedTuple):
 
 # ----------------------------------------------------------------------------------------------- figures
 @styled
-def plot_montage(
-    images: Sequence[Picture], titles: Sequence[str], *, columns: int = 6, note: str = ""
-) -> Figure:
+def plot_montage(images: Sequence[Picture], titles: Sequence[str], *, columns: int = 6, note: str = "") -> Figure:
     """Scans side by side, each with both views.
 
     Args:

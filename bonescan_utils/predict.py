@@ -121,9 +121,7 @@ def _model(folder: Path, arm: str) -> tuple[Path, float, str]:
     model = folder / "models" / f"{arm}.keras"
     if not model.is_file():
         there = ", ".join(sorted(path.stem for path in (folder / "models").glob("*.keras"))) or "none"
-        raise StudyError(
-            f"run {folder.name} has no model of arm {arm!r}; it has: {there}. Train it: bonescan run"
-        )
+        raise StudyError(f"run {folder.name} has no model of arm {arm!r}; it has: {there}. Train it: bonescan run")
     scores = read_csv(folder / "arms" / arm / "predictions.csv")
     tuning = scores[scores["partition"] == "tuning"]
     layout = Run(folder, "predict").notes.get("layout", "side_by_side")

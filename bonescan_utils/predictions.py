@@ -42,8 +42,7 @@ def check_scores(y_true: Any, y_score: Any) -> tuple[np.ndarray, np.ndarray]:
     labels, scores = np.asarray(y_true), np.asarray(y_score, dtype=np.float64)
     if labels.ndim != 1 or labels.shape != scores.shape:
         raise ValueError(
-            "y_true and y_score must be one-dimensional and equally long,"
-            f" got shapes {labels.shape} and {scores.shape}"
+            f"y_true and y_score must be one-dimensional and equally long, got shapes {labels.shape} and {scores.shape}"
         )
     odd = sorted(set(labels.tolist()) - {0, 1}, key=str)
     if odd:
@@ -127,9 +126,7 @@ def _check_rows(chosen: pd.DataFrame) -> None:
     outside = chosen[~chosen["y_score"].between(0, 1)]
     if not outside.empty:
         row = outside.iloc[0]
-        raise ValueError(
-            f"y_score must be within 0-1, got {row['y_score']} (scan {row['scan_id']}, arm {row['arm']})"
-        )
+        raise ValueError(f"y_score must be within 0-1, got {row['y_score']} (scan {row['scan_id']}, arm {row['arm']})")
 
 
 def _arm(arm: str, rows: pd.DataFrame) -> ArmScores:

@@ -82,7 +82,7 @@ class Placement:
     panel: tuple[int, int, int, int]
 
     def to_counts_space(self, model_map: np.ndarray) -> np.ndarray:
-        """Return a map of the model's image, (h, w), on the view's counts pixels, float32 (rows, columns); 0 outside."""
+        """Return a map of the model's image, (h, w), on the view's counts pixels, float32; 0 outside."""
         top, left, height, width = self.panel
         patch = np.asarray(model_map, np.float32)[top : top + height, left : left + width]
         rows = (np.arange(self.shape[0]) + 0.5 - self.box[0]) / (self.box[2] - self.box[0]) * height - 0.5
@@ -199,16 +199,12 @@ def _fit(
     return max(1, min(room[0], round(height * scale))), max(1, min(room[1], round(width * scale)))
 
 
-def _resample(
-    counts: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, int]
-) -> np.ndarray:
+def _resample(counts: np.ndarray, box: tuple[float, float, float, float], shape: tuple[int, int]) -> np.ndarray:
     """Return the box of an image averaged to `shape`, float32; past the edge there are no counts."""
     pad = int(np.ceil(max(0, -box[0], -box[1], box[2] - counts.shape[0], box[3] - counts.shape[1])))
     padded = np.pad(counts.astype(np.float32), pad)
     top, left, bottom, right = (edge + pad for edge in box)
-    picture = Image.fromarray(padded).resize(
-        (shape[1], shape[0]), Image.Resampling.BOX, box=(left, top, right, bottom)
-    )
+    picture = Image.fromarray(padded).resize((shape[1], shape[0]), Image.Resampling.BOX, box=(left, top, right, bottom))
     return np.asarray(picture)
 
 

@@ -43,13 +43,9 @@ class StudyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
 
     profile: str = "study"
-    run: str = Field(
-        "study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="name of the run's folder"
-    )
+    run: str = Field("study", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$", description="name of the run's folder")
     manifest: Path = Field(Path("data_manifest.csv"), description="CSV with one row per scan")
-    seed: int = Field(
-        2022, ge=0, lt=2**32, description="one seed for partitions, copies, training, bootstrap"
-    )
+    seed: int = Field(2022, ge=0, lt=2**32, description="one seed for partitions, copies, training, bootstrap")
     n_scans: int = Field(0, ge=0, description="use this many scans, whole patients; 0 for all")
     layout: Literal["side_by_side", "anterior", "posterior", "squash224"] = Field(
         "side_by_side", description="how the two views become one image"
@@ -60,9 +56,7 @@ class StudyConfig(BaseModel):
     epochs: int = Field(-1, ge=-1, le=1000, description="most epochs of training; -1 as the arm says")
     arm: ArmName = Field("proposed", description="the arm that notebooks 03 and 05 are about")
     arms: Annotated[list[ArmName], BeforeValidator(_listed)] = Field(SIX_ARMS, description="arms to compare")
-    weights: Literal["imagenet", "auto", "random"] = Field(
-        "auto", description="what the backbones start from"
-    )
+    weights: Literal["imagenet", "auto", "random"] = Field("auto", description="what the backbones start from")
     weights_dir: str = Field("", description="folder with the official weights files")
     n_boot: int = Field(2000, ge=50, le=100_000, description="bootstrap samples for intervals")
     n_examples: int = Field(3, ge=1, le=12, description="scans a row of the Grad-CAM figures")
@@ -178,9 +172,7 @@ def notebook_parameters(notebook: Path, config: StudyConfig, *, run_dir: Path) -
     if "run_dir" not in found:
         raise StudyError(f"{notebook.name}: no cell tagged 'parameters' that sets run_dir")
     wrong = [
-        _mismatch(name, values[name], about["inferred_type_name"])
-        for name, about in found.items()
-        if name in values
+        _mismatch(name, values[name], about["inferred_type_name"]) for name, about in found.items() if name in values
     ]
     if any(wrong):
         raise StudyError("\n".join(f"{notebook.name}, parameters cell: {line}" for line in wrong if line))

@@ -49,9 +49,7 @@ def code_hash(package: Path | None = None, *, without: frozenset[str] = frozense
     """
     package = package or Path(__file__).parent
     suffixes, left_out = {".py", ".npz", ".mplstyle"}, NOT_STUDIED | without
-    files = sorted(
-        path for path in package.rglob("*") if path.suffix in suffixes and path.name not in left_out
-    )
+    files = sorted(path for path in package.rglob("*") if path.suffix in suffixes and path.name not in left_out)
     return digest([(path.relative_to(package).as_posix(), sha256_file(path)) for path in files])
 
 
@@ -140,9 +138,7 @@ def environment(folder: Path) -> dict[str, Any]:
         "code_sha256": code_hash(),
         "hardware": hardware(),
         "flags": {
-            name: os.environ[name]
-            for name in ("TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES")
-            if name in os.environ
+            name: os.environ[name] for name in ("TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES") if name in os.environ
         },
         "platform": sys.platform,
     }

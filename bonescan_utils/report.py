@@ -78,9 +78,7 @@ def _body(content: nbformat.NotebookNode) -> str:
     # A style sheet would show as text once its tags are gone. nbconvert's own sanitize_html escapes headings
     # and the heads of tables, so the same library is used here with a list that keeps them.
     fragment = _STYLE.sub("", fragment)
-    return str(
-        bleach.clean(fragment, tags=ALLOWED_TAGS, attributes=_allowed, protocols={"data"}, strip=False)
-    )
+    return str(bleach.clean(fragment, tags=ALLOWED_TAGS, attributes=_allowed, protocols={"data"}, strip=False))
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
@@ -97,8 +95,7 @@ def _document(title: str, body: str, *, links: Sequence[tuple[str, str]], here: 
     style = (package_files("bonescan_utils") / "assets" / "report.css").read_text(encoding="utf-8")
     marks = {here: ' class="here"'}
     items = [
-        f'<a href="{html.escape(address)}"{marks.get(address, "")}>{html.escape(name)}</a>'
-        for name, address in links
+        f'<a href="{html.escape(address)}"{marks.get(address, "")}>{html.escape(name)}</a>' for name, address in links
     ]
     navigation = f"<nav>{' '.join(items)}</nav>" if items else ""
     return (

@@ -74,10 +74,7 @@ def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
     """
     manifest = _checked_manifest(config.manifest)
     folder = project.reports / config.run
-    steps = [
-        Step(source, folder, notebook_parameters(source, config, run_dir=folder))
-        for source in project.sources()
-    ]
+    steps = [Step(source, folder, notebook_parameters(source, config, run_dir=folder)) for source in project.sources()]
     screen.line(f"{len(manifest):,} scans in {config.manifest.name}; results go to {shown(folder)}")
     weights = starting_weights(config)
     for line in weights_lines(weights):
@@ -131,9 +128,7 @@ def check_disk(config: StudyConfig, n_manifest: int, folder: Path) -> None:
     Raises:
         StudyError: It has not; the text says how much is free, how much is needed, and where.
     """
-    already = (
-        sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
-    )
+    already = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
     needed = max(0, needed_bytes(config, n_manifest) - already) + DISK_RESERVE
     free = free_bytes(folder)
     if free < needed:
@@ -157,9 +152,7 @@ def needed_bytes(config: StudyConfig, n_manifest: int) -> int:
     return total
 
 
-def _run_steps(
-    steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataFrame, *, screen: Screen
-) -> None:
+def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataFrame, *, screen: Screen) -> None:
     """Execute the steps that need it; keep `run.json` true after each."""
     folder = steps[0].folder
     path = folder / "run.json"
@@ -213,9 +206,7 @@ def _inputs(earlier: Sequence[Step], record: Mapping[str, Any], manifest: pd.Dat
         return provenance.digest([weights, [(output["path"], output["sha256"]) for output in outputs]])
     root = Path(manifest.attrs["path"]).parent
     names = [name for column in ("anterior", "posterior") for name in manifest[column] if name]
-    return provenance.digest(
-        [record["manifest"]["sha256"], provenance.files_state(root / name for name in names)]
-    )
+    return provenance.digest([record["manifest"]["sha256"], provenance.files_state(root / name for name in names)])
 
 
 def _first_record(

@@ -11,7 +11,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TextIO
 
-_NOISE = re.compile(r"^(WARNING: All log messages before absl::InitializeLog|[IWE]0000 00:00:\d).*\n?", re.M)
+_NOISE = re.compile(
+    r"^(WARNING: All log messages before absl::InitializeLog|[IWE]0000 00:00:\d"
+    r"|To enable the following instructions: ).*\n?",
+    re.MULTILINE,
+)
 QUIET_SECONDS = 20.0
 """Without a terminal, a progress bar is reported at most this often."""
 
@@ -33,7 +37,7 @@ class Screen:
     def line(self, text: str) -> None:
         """Write a whole line."""
         self._write(("\r\x1b[K" if self._bar else "") + text.rstrip() + "\n")
-        self._bar = False
+        self._bar, self._last = False, time.monotonic()
 
     def bar(self, text: str) -> None:
         """Write a progress bar over the last one; on a log, write one line now and then."""

@@ -70,9 +70,7 @@ class Step:
             inputs: Hash of its inputs.
         """
         return {
-            "parameters": provenance.digest(
-                {k: v for k, v in self.parameters.items() if k not in NEVER_STALE}
-            ),
+            "parameters": provenance.digest({k: v for k, v in self.parameters.items() if k not in NEVER_STALE}),
             "notebook": provenance.notebook_hash(self.source),
             "code": provenance.code_hash(),
             "package versions": provenance.digest(provenance.versions(provenance.DECISIVE)),
@@ -91,9 +89,7 @@ class Step:
             return f"changed: {', '.join(different)}"
         gone = outputs_changed(self.folder, record["outputs"])
         gone += [path.name for path in (self.copy, self.page) if not path.exists()]
-        return (
-            f"missing or changed: {', '.join(gone[:3])}" + (" ..." if len(gone) > 3 else "") if gone else ""
-        )
+        return f"missing or changed: {', '.join(gone[:3])}" + (" ..." if len(gone) > 3 else "") if gone else ""
 
     def execute(self, inputs: str, *, screen: Screen | None = None) -> float:
         """Execute the notebook and complete its record; return the seconds it took.
@@ -108,15 +104,11 @@ class Step:
         from bonescan_utils.execution import CellError, Job, execute
 
         before, nonce = self.record(), secrets.token_hex(8)
-        fingerprint = self.fingerprint(
-            inputs
-        )  # of the code that is about to run, not of what it may be by the end
+        fingerprint = self.fingerprint(inputs)  # of the code that is about to run, not of what it may be by the end
         seconds = execute(Job(self.source, self.copy, dict(self.parameters), nonce=nonce), screen=screen)
         record = self.record()
         if record.get("nonce") != nonce:
-            raise CellError(
-                self.name, "NotFinished", "it ended before its last cell, which lists what it wrote"
-            )
+            raise CellError(self.name, "NotFinished", "it ended before its last cell, which lists what it wrote")
         self._remove_leftovers(before, record)
         write_json(self.record_path, record | {"fingerprint": fingerprint, "seconds": round(seconds, 1)})
         return seconds

@@ -65,9 +65,7 @@ class Run:
         path = self.folder / name
         if not path.exists():
             writer = WRITTEN_BY.get(name, "an earlier notebook")
-            raise StudyError(
-                f"{self.folder.name}/{name} is not there: run {writer} with the same run_dir first"
-            )
+            raise StudyError(f"{self.folder.name}/{name} is not there: run {writer} with the same run_dir first")
         return path
 
     def read(self, name: str) -> pd.DataFrame:
@@ -135,9 +133,7 @@ class Run:
         from bonescan_utils.loading import load_scan
 
         rows = self.cohort.set_index("scan_id", drop=False)
-        return [
-            load_scan({str(k): v for k, v in rows.loc[name].items()}, self.data_root) for name in scan_ids
-        ]
+        return [load_scan({str(k): v for k, v in rows.loc[name].items()}, self.data_root) for name in scan_ids]
 
     def truth(self, scan_ids: Iterable[str]) -> dict[str, dict[str, np.ndarray] | None]:
         """Return the lesion masks of phantoms by scan and view, on counts pixels; None without truth."""
@@ -180,6 +176,8 @@ class Run:
         Args:
             **settings: Plain values to show and record beside it, such as the seed.
         """
+        from IPython.display import Markdown, display
+
         versions = provenance.versions(provenance.DECISIVE)
         outputs = [_described(self.folder, name, rows) for name, rows in self._written.items()]
         record = {
@@ -193,7 +191,7 @@ class Run:
         }
         write_json(self.folder / "steps" / f"{self.step}.json", record)
         facts = [*(f"{name} {value}" for name, value in settings.items()), *map(" ".join, versions.items())]
-        print(" | ".join(facts))  # noqa: T201  # shown in the notebook
+        display(Markdown(", ".join(facts)))
         shown = pd.DataFrame(outputs, columns=["path", "rows", "bytes"])
         return shown.assign(rows=shown["rows"].map(lambda n: "" if pd.isna(n) else f"{n:.0f}"))
 

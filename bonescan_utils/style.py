@@ -97,9 +97,7 @@ def check_columns(table: pd.DataFrame, columns: Sequence[str], what: str) -> Non
     """Raises a ValueError unless `table` has rows and the columns."""
     missing = [name for name in columns if name not in table.columns]
     if missing:
-        raise ValueError(
-            f"{what} lacks column(s) {', '.join(missing)}; it has {', '.join(map(str, table.columns))}"
-        )
+        raise ValueError(f"{what} lacks column(s) {', '.join(missing)}; it has {', '.join(map(str, table.columns))}")
     if table.empty:
         raise ValueError(f"{what} has no rows: there is nothing to draw")
 

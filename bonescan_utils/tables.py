@@ -69,9 +69,7 @@ def table_one(df: pd.DataFrame, *, by: str = "partition") -> pd.DataFrame:
     names = [name for column, name in CHARACTERISTICS.items() if name in data.columns and column != by]
     if not names:
         raise ValueError(f"none of {', '.join(CHARACTERISTICS)} is filled in: there is nothing to describe")
-    order = (
-        {by: [group for group in PARTITION_ORDER if group in set(data[by])]} if by == "partition" else None
-    )
+    order = {by: [group for group in PARTITION_ORDER if group in set(data[by])]} if by == "partition" else None
     with warnings.catch_warnings():
         # tableone uses what pandas 4 will change, and takes the root of -0 where groups do not differ
         for kind in (DeprecationWarning, FutureWarning, RuntimeWarning):

@@ -105,9 +105,7 @@ def fit(
     return Fitted(arm, features.source, features.input_shape, seed, model, table, best)
 
 
-def trainable_part(
-    arm: Arm, source: WeightsSource, input_shape: tuple[int, int, int], *, seed: int = 0
-) -> keras.Model:
+def trainable_part(arm: Arm, source: WeightsSource, input_shape: tuple[int, int, int], *, seed: int = 0) -> keras.Model:
     """The model cut -> logit of an arm: layers after the cut and the head, BatchNorm frozen."""
     with dtype_policy(training_policy()):
         base = build_base(arm.backbone, input_shape=input_shape, weights=source, output=arm.output)
@@ -158,9 +156,7 @@ def _fit_frozen(
     return _logistic_model(kernel, bias), history, kept
 
 
-def _with_copies(
-    features: FeatureStore, labels: np.ndarray, train: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _with_copies(features: FeatureStore, labels: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Pooled features (float64) and labels of the training scans and all their copies."""
     numbers = range(len(features.copies) + 1)
     pooled = [features.gather(train, np.full(len(train), number)) for number in numbers]

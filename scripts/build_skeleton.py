@@ -33,9 +33,7 @@ SHELLS = (
 
 def main() -> None:
     """Write the asset named on the command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     out = parser.parse_args().out
     model, _ = myo_sim.load("myofullbody")
@@ -46,9 +44,7 @@ def main() -> None:
         out,
         name=np.array([name for name, _, _ in bones]),
         origin_mm=np.array([origin for origin, _, _ in lattices], np.float32),  # (bone, xyz)
-        index=np.concatenate(
-            [index for _, index, _ in lattices]
-        ).T.copy(),  # (xyz, point) uint8 lattice steps
+        index=np.concatenate([index for _, index, _ in lattices]).T.copy(),  # (xyz, point) uint8 lattice steps
         depth_mm=np.concatenate([depth for _, _, depth in lattices]),  # (point,) uint8 below the surface
         bone=np.concatenate([np.full(len(index), i, np.uint8) for i, (_, index, _) in enumerate(lattices)]),
         frame=frames(model, geoms),  # (pose, frame, 3, 4) rotation | translation in mm
@@ -116,9 +112,7 @@ def height(model: mujoco.MjModel, geom: int, mesh: trimesh.Trimesh) -> float:
     return float((mesh.vertices @ rotation.T + shift)[:, 2].max())
 
 
-def split_ribcage(
-    model: mujoco.MjModel, geom: int, mesh: trimesh.Trimesh
-) -> list[tuple[str, int, trimesh.Trimesh]]:
+def split_ribcage(model: mujoco.MjModel, geom: int, mesh: trimesh.Trimesh) -> list[tuple[str, int, trimesh.Trimesh]]:
     """Return 12 ribs a side and the sternum with its cartilage; the ring-shaped logo is left out."""
     rotation, shift = world_frame(model, home(model), geom)
     mesh.merge_vertices()
@@ -133,9 +127,7 @@ def split_ribcage(
         ribs = [p for p in ribs if sign * ((p.vertices @ rotation.T + shift)[:, 0].mean() - centre) > 0]
         ribs.sort(key=lambda p: -height(model, geom, p))
         if len(ribs) != 12:
-            raise SystemExit(
-                f"expected 12 ribs on side {side}, found {len(ribs)}: the source mesh has changed"
-            )
+            raise SystemExit(f"expected 12 ribs on side {side}, found {len(ribs)}: the source mesh has changed")
         bones += [(f"rib{i + 1:02d}_{side}", geom, rib) for i, rib in enumerate(ribs)]
     return bones
 
@@ -193,9 +185,7 @@ def frames(model: mujoco.MjModel, geoms: list[int]) -> np.ndarray:
         data = mujoco.MjData(model)
         pose(model, data, rng)
         mujoco.mj_forward(model, data)
-        frame = np.array(
-            [np.c_[world_frame(model, data, g)[0], world_frame(model, data, g)[1]] for g in geoms]
-        )
+        frame = np.array([np.c_[world_frame(model, data, g)[0], world_frame(model, data, g)[1]] for g in geoms])
         turn_head(model, data, geoms, frame, yaw=rng.uniform(-0.2, 0.2), pitch=rng.uniform(-0.12, 0.12))
         pelvis = np.mean([world_frame(model, data, model.geom(f"pelvis_{s}").id)[1] for s in "lr"], axis=0)
         frame[:, :, 3] -= [pelvis[0], pelvis[1], 0.0]

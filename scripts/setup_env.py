@@ -27,9 +27,7 @@ SUPPORTED = ((3, 11), (3, 14))
 def main() -> int:
     """Build or refresh .venv; return the exit code."""
     if not SUPPORTED[0] <= sys.version_info[:2] < SUPPORTED[1]:
-        return _fail(
-            f"Python 3.11, 3.12 or 3.13 is needed, this is {sys.version.split()[0]} ({sys.executable})."
-        )
+        return _fail(f"Python 3.11, 3.12 or 3.13 is needed, this is {sys.version.split()[0]} ({sys.executable}).")
     wanted = fingerprint()
     if STAMP.is_file() and STAMP.read_text().strip() == wanted and PYTHON.exists():
         return 0
@@ -78,9 +76,7 @@ def _make_venv() -> None:
         if subprocess.run([str(PYTHON), "-c", check], capture_output=True, check=False).returncode == 0:
             return
     shutil.rmtree(VENV, ignore_errors=True)
-    done = subprocess.run(
-        [sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([sys.executable, "-m", "venv", str(VENV)], capture_output=True, text=True, check=False)
     if done.returncode:
         print((done.stdout + done.stderr).strip(), file=sys.stderr)
         hint = "On Debian and Ubuntu: apt install python3-venv."
@@ -107,9 +103,7 @@ def _install() -> None:
 
 def _pip(*arguments: str) -> None:
     """Run pip of .venv; raise CalledProcessError when it fails."""
-    subprocess.run(
-        [str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments], cwd=ROOT, check=True
-    )
+    subprocess.run([str(PYTHON), "-m", "pip", "--disable-pip-version-check", *arguments], cwd=ROOT, check=True)
 
 
 def _pip_index() -> str:

@@ -33,9 +33,7 @@ def make_scan(scan_id: str = "s0001", *, seed: int = 1, hot: bool = False, **siz
     """Returns a scan of two views of different noise, with 2.26 mm pixels."""
     anterior, posterior = (make_counts(2 * seed + side, hot=hot, **size) for side in (0, 1))
     pixel = (2.26, 2.26)
-    return Scan(
-        scan_id, View("anterior", anterior, pixel, "file"), View("posterior", posterior, pixel, "file")
-    )
+    return Scan(scan_id, View("anterior", anterior, pixel, "file"), View("posterior", posterior, pixel, "file"))
 
 
 @dataclass(frozen=True)

@@ -63,9 +63,7 @@ def test_check_of_a_good_manifest(small_cohort: SmallCohort, capsys: pytest.Capt
     assert "no problem found; 8 scans of 8 patients" in capsys.readouterr().out
 
 
-def test_check_tells_all_problems_at_once(
-    small_cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_check_tells_all_problems_at_once(small_cohort: SmallCohort, capsys: pytest.CaptureFixture[str]) -> None:
     root = small_cohort.root
     (root / "scans/s0002.dcm").write_bytes((root / "scans/s0002.dcm").read_bytes()[:2000])
     (root / "scans/s0003.dcm").write_text("not a scan")
@@ -109,9 +107,7 @@ def test_exit_codes(
     assert words in said and "Traceback" not in said
 
 
-def test_debug_shows_where_a_fault_is(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_debug_shows_where_a_fault_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     def failing(*args: Any, **kwargs: Any) -> None:
         raise ZeroDivisionError("oops")
 
@@ -121,9 +117,7 @@ def test_debug_shows_where_a_fault_is(
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_predict_needs_a_model_and_says_which_there_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_predict_needs_a_model_and_says_which_there_are(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = tmp_path / "run"
     (run / "models").mkdir(parents=True)
     (run / "models" / "vgg16.keras").touch()

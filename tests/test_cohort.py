@@ -62,9 +62,7 @@ def test_two_files_of_one_view_each(tmp_path: Path, small_scan: Scan) -> None:
     row = {"scan_id": "s", "anterior": "anterior.dcm", "posterior": "posterior.dcm"}
     coded = load_scan(row, tmp_path)
     assert [view.view_source for view in coded.views] == ["view_code", "view_code"]
-    plain = load_scan(
-        {"scan_id": "s", "anterior": "anterior_plain.dcm", "posterior": "posterior_plain.dcm"}, tmp_path
-    )
+    plain = load_scan({"scan_id": "s", "anterior": "anterior_plain.dcm", "posterior": "posterior_plain.dcm"}, tmp_path)
     assert [view.view_source for view in plain.views] == ["manifest", "manifest"]
     assert plain.warnings == ()
     for scan in (coded, plain):
@@ -219,9 +217,7 @@ BREAK = {
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(st.sampled_from(sorted(BREAK)), min_size=8, max_size=8))
-def test_nothing_is_lost(
-    tmp_path_factory: pytest.TempPathFactory, small_cohort: SmallCohort, kinds: list[str]
-) -> None:
+def test_nothing_is_lost(tmp_path_factory: pytest.TempPathFactory, small_cohort: SmallCohort, kinds: list[str]) -> None:
     root = tmp_path_factory.mktemp("c")
     shutil.copytree(small_cohort.root, root, dirs_exist_ok=True)
     df = read_manifest(root / "data_manifest.csv").assign(sha256_anterior="", sha256_posterior="")
@@ -273,6 +269,5 @@ def test_phantoms_may_be_absent(small_cohort: SmallCohort) -> None:
     assert [problem.scan_id for problem in problems] == ["s0007"]
     line = describe(read_manifest(small_cohort.manifest), small_cohort.root)
     assert line == (
-        "8 scans of 8 patients, 4 with metastasis, no partitions given;"
-        " 7 phantom files will be made on demand"
+        "8 scans of 8 patients, 4 with metastasis, no partitions given; 7 phantom files will be made on demand"
     )

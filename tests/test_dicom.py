@@ -119,9 +119,7 @@ def test_bytes_depend_on_the_arguments_only(tmp_path: Path, small_scan: Scan) ->
     root = Path(__file__).parent.parent
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=env, cwd=root)
     assert done.stdout.strip() == digest
-    other = write_dicom(
-        tmp_path / "z.dcm", small_scan, patient_id="P1", sex="F", age=61.5, study_seed="other"
-    )
+    other = write_dicom(tmp_path / "z.dcm", small_scan, patient_id="P1", sex="F", age=61.5, study_seed="other")
     assert other != digest
 
 
@@ -239,9 +237,7 @@ def test_older_and_local_view_codes(
     ],
     ids=["two anterior", "meaning differs", "oblique", "antero-posterior", "one without", "none"],
 )
-def test_doubtful_views_are_refused(
-    tmp_path: Path, small_scan: Scan, change: Callable[[Dataset], None]
-) -> None:
+def test_doubtful_views_are_refused(tmp_path: Path, small_scan: Scan, change: Callable[[Dataset], None]) -> None:
     error = refused(altered(tmp_path / "x.dcm", small_scan, change))
     assert error.code == "views_unclear"
 
@@ -307,9 +303,7 @@ def test_iodine_is_refused(tmp_path: Path, small_scan: Scan) -> None:
         ("", "anterior", "frame_order"),
     ],
 )
-def test_a_lone_frame_without_a_code(
-    tmp_path: Path, small_scan: Scan, text: str, view: str, source: str
-) -> None:
+def test_a_lone_frame_without_a_code(tmp_path: Path, small_scan: Scan, text: str, view: str, source: str) -> None:
     def change(ds: Dataset) -> None:
         del ds.DetectorInformationSequence
         ds.SeriesDescription = text
@@ -450,9 +444,7 @@ def test_decoders_for_what_cameras_write_are_there() -> None:
     assert all(available for available, _ in found.values())
 
 
-def test_a_missing_decoder_names_the_package(
-    tmp_path: Path, small_scan: Scan, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_missing_decoder_names_the_package(tmp_path: Path, small_scan: Scan, monkeypatch: pytest.MonkeyPatch) -> None:
     write(tmp_path / "x.dcm", small_scan)
     decoder = pydicom.pixels.get_decoder(uid.JPEGLSLossless)
     monkeypatch.setattr(type(decoder), "is_available", property(lambda self: False))

@@ -121,9 +121,7 @@ def test_bootstrap_auroc_agrees_with_delong():
     paired = make_predictions(200, arms=["a"], scans_per_patient=2)
     both = metrics_table(paired, {"a": 0.5}, seed=0)  # each patient has one positive and one negative scan
     low, high = row_of(single, metric="AUROC")[["ci_low", "ci_high"]]
-    assert row_of(both, metric="AUROC")[["ci_low", "ci_high"]].tolist() == pytest.approx(
-        [low, high], abs=0.02
-    )
+    assert row_of(both, metric="AUROC")[["ci_low", "ci_high"]].tolist() == pytest.approx([low, high], abs=0.02)
 
 
 def test_bootstrap_of_2000_times_1000_scans_takes_seconds():

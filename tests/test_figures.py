@@ -81,9 +81,7 @@ def hidden_ticks(fig):
     """Labels of ticks outside the axes' limits, which are not drawn."""
     axes = [axis for ax in fig.axes for axis in (ax.xaxis, ax.yaxis)]
     limits = [sorted(axis.get_view_interval()) for axis in axes]
-    ticks = [
-        (tick, limit) for axis, limit in zip(axes, limits, strict=True) for tick in axis.get_major_ticks()
-    ]
+    ticks = [(tick, limit) for axis, limit in zip(axes, limits, strict=True) for tick in axis.get_major_ticks()]
     return {tick.label1 for tick, (low, high) in ticks if not low <= tick.get_loc() <= high}
 
 
@@ -99,9 +97,7 @@ def assert_nothing_is_cut_off(fig):
             continue
         inside = frame.x0 <= box.x0 and box.x1 <= frame.x1 and frame.y0 <= box.y0 and box.y1 <= frame.y1
         assert inside, f"{text.get_text()!r} is cut off: {box} in {frame}"
-        assert not foot or text is foot[0] or not box.overlaps(boxes[foot[0]]), (
-            f"{text.get_text()!r} over note"
-        )
+        assert not foot or text is foot[0] or not box.overlaps(boxes[foot[0]]), f"{text.get_text()!r} over note"
 
 
 @pytest.mark.parametrize("name", DRAWN)
@@ -130,9 +126,7 @@ def test_many_arms_fit():
 def test_arms_without_pretrained_weights_are_dashed(results):
     fig = DRAWN["roc"](results)
     lines = {line.get_label(): line for line in fig.axes[0].lines}
-    dashed = {
-        label.split("  ")[0]: line.get_linestyle() for label, line in lines.items() if "(0" in label or label
-    }
+    dashed = {label.split("  ")[0]: line.get_linestyle() for label, line in lines.items() if "(0" in label or label}
     assert dashed["ResNet50 (random init)"] == "--"
     assert dashed["Proposed"] == dashed["VGG16"] == "-"
 

@@ -201,9 +201,7 @@ ids = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
 @settings(max_examples=150, deadline=None)
-@given(
-    st.lists(ids | st.sampled_from(["0007", "1e5", "NA", "null", "=1", "'", "'=", "-3", "1.0"]), min_size=1)
-)
+@given(st.lists(ids | st.sampled_from(["0007", "1e5", "NA", "null", "=1", "'", "'=", "-3", "1.0"]), min_size=1))
 def test_ids_survive_write_and_read(tmp_path_factory: pytest.TempPathFactory, cells: list[str]) -> None:
     path = tmp_path_factory.mktemp("csv") / "x.csv"
     write_csv(path, pd.DataFrame({"patient_id": cells, "n": range(len(cells))}, dtype=object))

@@ -12,9 +12,7 @@ from bonescan_utils import evaluation
 def lesion_bands(predictions, bands):
     """Lesion count bands for the positive scans in turn, '' for the others."""
     scans = predictions.drop_duplicates("scan_id").set_index("scan_id")["y_true"]
-    return pd.Series(
-        [bands[i // 2 % len(bands)] if y else "" for i, y in enumerate(scans)], index=scans.index
-    )
+    return pd.Series([bands[i // 2 % len(bands)] if y else "" for i, y in enumerate(scans)], index=scans.index)
 
 
 def test_lesion_bands_are_set_against_all_negative_scans():

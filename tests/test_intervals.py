@@ -46,9 +46,7 @@ def test_auroc_interval_equals_mlstatkit():
 
     wide = make_predictions(80).pivot(index="scan_id", columns="arm", values="y_score")
     y_true = make_predictions(80, arms=["proposed"])["y_true"].to_numpy()
-    _, _, interval, _ = Delong_test(
-        y_true, wide["proposed"].to_numpy(), wide["vgg16"].to_numpy(), return_auc=False
-    )
+    _, _, interval, _ = Delong_test(y_true, wide["proposed"].to_numpy(), wide["vgg16"].to_numpy(), return_auc=False)
     found = auroc(y_true, wide["proposed"])
     assert (found.ci_low, found.ci_high) == pytest.approx(interval, abs=1e-9)
 

@@ -248,9 +248,9 @@ def test_an_invalid_manifest_is_not_written(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-good_ids = st.text(
-    st.characters(codec="utf-8", exclude_characters='/\\:*?"<>|'), min_size=1, max_size=20
-).filter(lambda text: text.isprintable() and text == text.strip() and text not in (".", ".."))
+good_ids = st.text(st.characters(codec="utf-8", exclude_characters='/\\:*?"<>|'), min_size=1, max_size=20).filter(
+    lambda text: text.isprintable() and text == text.strip() and text not in (".", "..")
+)
 
 
 @settings(max_examples=60, deadline=None)

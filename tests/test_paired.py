@@ -99,9 +99,7 @@ def test_identical_arms_have_p_one():
 def test_difference_without_standard_error_has_no_p_value_and_says_why():
     one = make_predictions(20, arms=["a"])
     perfect, blind = one.assign(y_score=one["y_true"] * 1.0), one.assign(arm="b", y_score=0.5)
-    row = row_of(
-        paired_tests(pd.concat([perfect, blind]), {"a": 0.5, "b": 0.5}, reference="a"), quantity="AUROC"
-    )
+    row = row_of(paired_tests(pd.concat([perfect, blind]), {"a": 0.5, "b": 0.5}, reference="a"), quantity="AUROC")
     assert row["difference"] == 0.5 and np.isnan(row["p"]) and "standard error" in row["note"]
 
 

@@ -78,9 +78,7 @@ def test_transmission_is_exponential_in_depth() -> None:
     column = body.organs["body"][at[0], :, at[2]]  # a leg: soft tissue only
     depths = np.cumsum(column) * GRID_MM / 10 - GRID_MM / 20  # cm of tissue in front of each voxel's middle
     inside = np.flatnonzero(column)
-    np.testing.assert_allclose(
-        body.anterior[at[0], inside, at[2]], np.exp(-MU_SOFT * depths[inside]), rtol=1e-5
-    )
+    np.testing.assert_allclose(body.anterior[at[0], inside, at[2]], np.exp(-MU_SOFT * depths[inside]), rtol=1e-5)
     behind = column.sum() * GRID_MM / 10 - depths[inside]
     expected = np.exp(-MU_SOFT * behind - TABLE_NEPERS)
     np.testing.assert_allclose(body.posterior[at[0], inside, at[2]], expected, rtol=1e-5)
@@ -128,9 +126,7 @@ def test_truth_is_where_the_lesions_are(positive: phantom.PhantomScan) -> None:
     metastases = positive.lesions[positive.lesions["kind"] == "metastasis"]
     assert len(metastases) and positive.masks["anterior"].any()
     assert metastases[["vis_anterior", "vis_posterior"]].to_numpy().max() >= 0.8
-    assert all(
-        view.counts.shape == (1024, 256) and view.counts.dtype == np.uint16 for view in positive.scan.views
-    )
+    assert all(view.counts.shape == (1024, 256) and view.counts.dtype == np.uint16 for view in positive.scan.views)
 
 
 def test_scan_without_metastasis_has_empty_masks() -> None:
@@ -152,9 +148,7 @@ def test_masks_and_counts_share_the_flip_of_the_posterior() -> None:
 
 def test_counts_are_poisson_about_the_expected_image() -> None:
     exposure = camera.Exposure(1e6, 0.3, 0.0, np.stack(np.mgrid[:1024, :256]).astype(float))
-    counts = camera.expose(np.random.default_rng(0), np.full((1024, 256), 4.0), exposure, view=0).astype(
-        float
-    )
+    counts = camera.expose(np.random.default_rng(0), np.full((1024, 256), 4.0), exposure, view=0).astype(float)
     assert counts.mean() == pytest.approx(4.0, abs=0.02) and counts.var() == pytest.approx(4.0, rel=0.02)
 
 

@@ -121,9 +121,7 @@ def test_without_truth_no_key_is_drawn():
 def test_a_map_of_another_shape_is_refused():
     case = make_case()
     wrong = OverlayCase("s7", "Hit", case.views, {"anterior": np.zeros((4, 4))})
-    with pytest.raises(
-        ValueError, match=r"s7: saliency of the anterior view has shape \(4, 4\), expected \(40, 10\)"
-    ):
+    with pytest.raises(ValueError, match=r"s7: saliency of the anterior view has shape \(4, 4\), expected \(40, 10\)"):
         plot_overlays([wrong])
     with pytest.raises(ValueError, match="there is no case to draw"):
         plot_overlays([])

@@ -51,9 +51,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "in"
 
 
-def test_every_usable_file_gets_a_score_a_record_and_a_picture(
-    run: Path, folder: Path, tmp_path: Path
-) -> None:
+def test_every_usable_file_gets_a_score_a_record_and_a_picture(run: Path, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     summary = predict_files([folder, folder / "both.dcm"], run=run, arm="proposed", out=out)
     status = dict(zip(summary["file"], summary["status"], strict=True))
@@ -63,13 +61,11 @@ def test_every_usable_file_gets_a_score_a_record_and_a_picture(
     assert summary["scan_id"].is_unique and summary.loc[summary["status"] == "unusable", "reason"].all()
     record = json.loads((out / "both.json").read_text())
     assert (
-        0 < record["y_score"] < 1
-        and record["notice"] == NOTICE
-        and set(record["views"]) == {"anterior", "posterior"}
+        0 < record["y_score"] < 1 and record["notice"] == NOTICE and set(record["views"]) == {"anterior", "posterior"}
     )
-    assert record["y_pred"] == int(record["y_score"] >= record["threshold"]) and record[
-        "threshold"
-    ] == pytest.approx(0.4)
+    assert record["y_pred"] == int(record["y_score"] >= record["threshold"]) and record["threshold"] == pytest.approx(
+        0.4
+    )
     assert record["model"]["weights"]["weights"] == "random"
     assert set(json.loads((out / "one_view.json").read_text())["views"]) == {"anterior"}
     assert (out / "both.png").read_bytes().startswith(b"\x89PNG")
@@ -78,9 +74,7 @@ def test_every_usable_file_gets_a_score_a_record_and_a_picture(
     assert str(tmp_path) not in (out / "summary.csv").read_text()
 
 
-def test_the_same_scan_gets_the_same_score_alone_or_among_others(
-    run: Path, folder: Path, tmp_path: Path
-) -> None:
+def test_the_same_scan_gets_the_same_score_alone_or_among_others(run: Path, folder: Path, tmp_path: Path) -> None:
     among = predict_files([folder], run=run, arm="proposed", out=tmp_path / "a").set_index("file")["y_score"]
     alone = predict_files([folder / "both.dcm"], run=run, arm="proposed", out=tmp_path / "b")["y_score"]
     assert float(alone.iloc[0]) == pytest.approx(float(among["both.dcm"]), abs=1e-5)

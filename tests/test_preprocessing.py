@@ -45,7 +45,7 @@ def test_anterior_is_on_the_left_and_aspect_is_kept() -> None:
     hot[100:110, 30:34] = 500
     prepared = prepare(scan_of(anterior=hot, posterior=body(seed=1)), size=(320, 160))
     assert prepared.image.shape == (320, 160) and prepared.image.dtype == np.uint8
-    top, left, height, width = prepared.placements["anterior"].panel
+    _, left, height, width = prepared.placements["anterior"].panel
     assert left + width <= 80 <= prepared.placements["posterior"].panel[1]
     assert height / width == pytest.approx(200 / 40, rel=0.08)
 

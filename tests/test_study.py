@@ -99,9 +99,7 @@ def test_settings_are_typed_and_every_fault_is_told() -> None:
         make_config("study", {"run": "../elsewhere"})
 
 
-@pytest.mark.parametrize(
-    ("texts", "reason"), [(["seed"], "expected name=value"), (["a=1", "a=2"], "given twice")]
-)
+@pytest.mark.parametrize(("texts", "reason"), [(["seed"], "expected name=value"), (["a=1", "a=2"], "given twice")])
 def test_settings_that_are_no_assignments(texts: list[str], reason: str) -> None:
     with pytest.raises(StudyError, match=reason):
         parse_settings(texts)
@@ -132,9 +130,7 @@ def test_parameters_of_a_notebook(project: Project) -> None:
         ("seed: int = 1", "no cell tagged 'parameters' that sets run_dir"),
     ],
 )
-def test_a_wrong_parameters_cell_is_refused_before_a_kernel_starts(
-    project: Project, cell: str, reason: str
-) -> None:
+def test_a_wrong_parameters_cell_is_refused_before_a_kernel_starts(project: Project, cell: str, reason: str) -> None:
     write_notebook(project.notebooks / "02_two.ipynb", [cell, *TWO[1:]])
     with pytest.raises(StudyError, match=reason):
         start(project)
@@ -164,14 +160,10 @@ def test_a_run_resumes_and_repeats_only_what_changed(project: Project) -> None:
     assert "01_one  (missing or changed: one.csv)" in said
     assert "02_two  unchanged" in said, "01 wrote the same again, so 02 has nothing to do"
 
-    write_notebook(
-        project.notebooks / "02_two.ipynb", [*TWO[:2], TWO[2].replace("two.csv", "new.csv"), TWO[3]]
-    )
+    write_notebook(project.notebooks / "02_two.ipynb", [*TWO[:2], TWO[2].replace("two.csv", "new.csv"), TWO[3]])
     _, said = start(project, seed=5, n_boot=77)
     assert "02_two  (changed: notebook)" in said
-    assert (folder / "new.csv").exists() and not (folder / "two.csv").exists(), (
-        "nothing of an older run stays"
-    )
+    assert (folder / "new.csv").exists() and not (folder / "two.csv").exists(), "nothing of an older run stays"
 
 
 @pytest.mark.parametrize(

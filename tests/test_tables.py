@@ -70,9 +70,7 @@ def test_table_one_describes_partitions_in_their_order():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         table = tables.table_one(make_cohort())
-    assert list(table.columns[:7]) == (
-        ["Characteristic", "Level", "Missing", "Overall", "train", "tuning", "test"]
-    )
+    assert list(table.columns[:7]) == (["Characteristic", "Level", "Missing", "Overall", "train", "tuning", "test"])
     assert all(name.startswith("SMD") for name in table.columns[7:]) and len(table.columns) == 10
     counts = row_of(table, Characteristic="n")[["Overall", "train", "tuning", "test"]]
     assert counts.tolist() == ["12", "6", "2", "4"]
@@ -87,9 +85,7 @@ def test_table_one_describes_partitions_in_their_order():
 
 def test_table_one_by_label_and_of_one_group():
     by_label = tables.table_one(make_cohort(), by="metastasis")
-    assert list(by_label.columns) == (
-        ["Characteristic", "Level", "Missing", "Overall", "no", "yes", "SMD (no,yes)"]
-    )
+    assert list(by_label.columns) == (["Characteristic", "Level", "Missing", "Overall", "no", "yes", "SMD (no,yes)"])
     one = tables.table_one(make_cohort().head(6))
     assert not any(name.startswith("SMD") for name in one.columns)
     with pytest.raises(ValueError, match="cannot describe 12 scans by 'fold'"):
@@ -98,9 +94,7 @@ def test_table_one_by_label_and_of_one_group():
 
 def test_primary_cancers_are_counted_by_label():
     table = tables.primary_by_label(make_cohort())
-    assert (
-        table["primary_cancer"].tolist() == ["breast"] * 2 + ["lung"] * 2 + ["kidney"] * 2 + ["unknown"] * 2
-    )
+    assert table["primary_cancer"].tolist() == ["breast"] * 2 + ["lung"] * 2 + ["kidney"] * 2 + ["unknown"] * 2
     assert table["n"].tolist() == [3, 3, 2, 2, 0, 1, 1, 0]
 
 

@@ -61,15 +61,12 @@ class Body:
 def build_body(skeleton: Skeleton, points: np.ndarray, *, fat_mm: float) -> Body:
     """Wrap a posed skeleton, points (n, 3) in mm, in a body with `fat_mm` of subcutaneous fat."""
     origin = points.min(axis=0) - [60, 110, 40]
-    axes = [
-        np.arange(lo, hi, GRID_MM) for lo, hi in zip(origin, points.max(axis=0) + [60, 110, 40], strict=True)
-    ]
+    axes = [np.arange(lo, hi, GRID_MM) for lo, hi in zip(origin, points.max(axis=0) + [60, 110, 40], strict=True)]
     joints = _landmarks(skeleton, points)
     body = _trunk(skeleton, points, axes, joints, fat_mm) | _limbs(axes, joints, fat_mm)
     body |= _head(skeleton, points, axes)
     organs = {"body": body} | {
-        name: _ellipsoid(axes, centre, semi) & body
-        for name, (centre, semi) in _organs(skeleton, points).items()
+        name: _ellipsoid(axes, centre, semi) & body for name, (centre, semi) in _organs(skeleton, points).items()
     }
     organs["lung"] = organs.pop("lung_l") | organs.pop("lung_r")
     mu = np.where(organs["lung"], MU_LUNG, np.where(body, MU_SOFT, 0.0)) * GRID_MM / 10
@@ -122,12 +119,10 @@ def _organs(skeleton: Skeleton, points: np.ndarray) -> dict[str, tuple[np.ndarra
 
 
 def _mesh(axes: list[np.ndarray]) -> list[np.ndarray]:
-    return np.meshgrid(*axes, indexing="ij", sparse=True)
+    return list(np.meshgrid(*axes, indexing="ij", sparse=True))
 
 
-def _ellipsoid(
-    axes: list[np.ndarray], centre: np.ndarray, semi: list[float], power: float = 2.0
-) -> np.ndarray:
+def _ellipsoid(axes: list[np.ndarray], centre: np.ndarray, semi: list[float], power: float = 2.0) -> np.ndarray:
     terms = [abs((a - c) / s) ** power for a, c, s in zip(_mesh(axes), centre, semi, strict=True)]
     return terms[0] + terms[1] + terms[2] < 1
 
@@ -142,11 +137,15 @@ def _head(skeleton: Skeleton, points: np.ndarray, axes: list[np.ndarray]) -> np.
     return out
 
 
-def _trunk(skeleton: Skeleton, points, axes: list[np.ndarray], joints, fat_mm: float) -> np.ndarray:
+def _trunk(
+    skeleton: Skeleton,
+    points: np.ndarray,
+    axes: list[np.ndarray],
+    joints: dict[str, np.ndarray],
+    fat_mm: float,
+) -> np.ndarray:
     """Return a stack of super-ellipses (exponent 2.6) that follow the trunk's bones, closed under the hips."""
-    names = [
-        name for name in skeleton.bones if name.startswith(TRUNK) and not name.startswith(("talus", "tibia"))
-    ]
+    names = [name for name in skeleton.bones if name.startswith(TRUNK) and not name.startswith(("talus", "tibia"))]
     trunk = points[skeleton.of(*names)]
     z = axes[2]
     hip = min(joints["hip_l"][2], joints["hip_r"][2])
@@ -159,9 +158,7 @@ def _trunk(skeleton: Skeleton, points, axes: list[np.ndarray], joints, fat_mm: f
     belly = 0.8 * 0.9 * fat_mm * np.exp(-((z - (hip + 170)) ** 2) / (2 * 90**2))
     x0, x1 = x0 - fat_mm + 6, x1 + fat_mm - 6
     y0, y1 = y0 - 0.75 * fat_mm + 4 - belly, y1 + 0.45 * fat_mm + 3
-    taper = (
-        np.sqrt(np.clip(1 - (hip - z) / 70, 0, 1)) * np.clip((trunk[:, 2].max() + 12 - z) / 40, 0, 1) ** 0.5
-    )
+    taper = np.sqrt(np.clip(1 - (hip - z) / 70, 0, 1)) * np.clip((trunk[:, 2].max() + 12 - z) / 40, 0, 1) ** 0.5
     taper = np.where(z > trunk[:, 2].max() + 12, 0, np.minimum(taper, 1))
     x, y, _ = _mesh(axes)
     half_x, half_y = np.maximum((x1 - x0) / 2 * taper, 1e-3), np.maximum((y1 - y0) / 2 * taper, 1e-3)
@@ -212,9 +209,7 @@ def _limbs(axes: list[np.ndarray], at: dict[str, np.ndarray], fat_mm: float) -> 
         for nodes, radii, grow in chains:
             _add_chain(out, axes, nodes, [r + grow * extra for r in radii])
     top, bottom = at["mouth"] + [0, 60, 0], at["larynx"] + [0, 40, -60]
-    _add_chain(
-        out, axes, [top, (top + bottom) / 2, bottom], [58 + 0.3 * extra, 57 + 0.3 * extra, 62 + 0.4 * extra]
-    )
+    _add_chain(out, axes, [top, (top + bottom) / 2, bottom], [58 + 0.3 * extra, 57 + 0.3 * extra, 62 + 0.4 * extra])
     return out
 
 
@@ -230,8 +225,6 @@ def _add_chain(out: np.ndarray, axes: list[np.ndarray], nodes: list[np.ndarray],
         )
         x, y, z = _mesh([axis[part] for axis, part in zip(axes, box, strict=True)])
         line = b - a
-        t = np.clip(
-            ((x - a[0]) * line[0] + (y - a[1]) * line[1] + (z - a[2]) * line[2]) / (line @ line), 0, 1
-        )
+        t = np.clip(((x - a[0]) * line[0] + (y - a[1]) * line[1] + (z - a[2]) * line[2]) / (line @ line), 0, 1)
         gap = (x - a[0] - t * line[0]) ** 2 + (y - a[1] - t * line[1]) ** 2 + (z - a[2] - t * line[2]) ** 2
         out[box] |= gap < (ra + t * (rb - ra)) ** 2

@@ -70,12 +70,8 @@ def _draw_warp(rng: np.random.Generator) -> np.ndarray:
     return np.stack([rows, columns])
 
 
-_ROW_SPLINE = CubicSpline(np.arange(WARP_GRID[0]), np.eye(WARP_GRID[0]))(
-    np.linspace(0, WARP_GRID[0] - 1, ROWS)
-)
-_COLUMN_SPLINE = CubicSpline(np.arange(WARP_GRID[1]), np.eye(WARP_GRID[1]))(
-    np.linspace(0, WARP_GRID[1] - 1, COLUMNS)
-)
+_ROW_SPLINE = CubicSpline(np.arange(WARP_GRID[0]), np.eye(WARP_GRID[0]))(np.linspace(0, WARP_GRID[0] - 1, ROWS))
+_COLUMN_SPLINE = CubicSpline(np.arange(WARP_GRID[1]), np.eye(WARP_GRID[1]))(np.linspace(0, WARP_GRID[1] - 1, COLUMNS))
 _UNBIN_ROWS = interpolation((np.arange(ROWS) - (BIN - 1) / 2) / BIN, ROWS // BIN)
 _UNBIN_COLUMNS = interpolation((np.arange(COLUMNS) - (BIN - 1) / 2) / BIN, COLUMNS // BIN)
 
@@ -111,9 +107,7 @@ class Picture:
     def _normal(self, view: int) -> np.ndarray:
         """Return bone, organs, pools and mimics, without the bladder."""
         template, activity = self.template, self.activity
-        image = template.bone_image(view, activity.regions) + np.maximum(
-            template.organ_image(view, activity.organs), 0
-        )
+        image = template.bone_image(view, activity.regions) + np.maximum(template.organ_image(view, activity.organs), 0)
         for pool in activity.pools:
             add(image, pool_image(template, view, pool))
         for mimic in self.mimics:
@@ -124,9 +118,7 @@ class Picture:
         """Return (row, column, image) of a finding's extra activity, by the physics of the bone it sits in."""
         skeleton, at = load_skeleton(), finding.points
         uptake = self.activity.regions[skeleton.region[at]] * skeleton.weight[at]
-        weight = (
-            finding.contrast * finding.share * uptake * self.template.transmission[view][at].astype(float)
-        )
+        weight = finding.contrast * finding.share * uptake * self.template.transmission[view][at].astype(float)
         sigma = np.full(len(at), self.template.sigma[view][at].astype(float).mean())
         return splat(self.template.to_pixel(self.template.points_mm[at]), weight, sigma)
 

@@ -58,9 +58,7 @@ def write_cohort(
         raise ValueError(f"seed must be 0 or more, got {seed}")
     out = Path(out)
     rows = [_manifest_row(seed, index, scans) for index in range(n)]
-    made = _make_all(
-        [(seed, index, out / row["anterior"]) for index, row in enumerate(rows)], n_jobs, progress
-    )
+    made = _make_all([(seed, index, out / str(row["anterior"])) for index, row in enumerate(rows)], n_jobs, progress)
     for row, (digest, counts) in zip(rows, made, strict=True):
         row |= {f"sha256_{view}": digest for view in VIEWS}
         row |= {f"counts_{view}": str(count) for view, count in zip(VIEWS, counts, strict=True)}
@@ -92,18 +90,18 @@ def restore(df: pd.DataFrame, root: Path, *, n_jobs: int = -1, progress: bool = 
     phantoms = df[is_phantom(df)]
     missing = phantoms[[not (Path(root) / name).exists() for name in phantoms["anterior"]]]
     tasks = [
-        (int(row.phantom_seed), int(row.phantom_index), Path(root) / row.anterior)
-        for row in missing.itertuples()
+        (int(row["phantom_seed"]), int(row["phantom_index"]), Path(root) / str(row["anterior"]))
+        for row in missing.to_dict("records")
     ]
     made = _make_all(tasks, n_jobs, progress)
     if len(phantoms) and (tasks or not _lesions_path(Path(root), phantoms).exists()):
         _write_lesions(Path(root), phantoms)
     rows = []
-    for row, (digest, counts) in zip(missing.itertuples(), made, strict=True):
-        if row.sha256_anterior and digest != row.sha256_anterior:
-            expected = int(row.counts_anterior) + int(row.counts_posterior)
+    for row, (digest, counts) in zip(missing.to_dict("records"), made, strict=True):
+        if row["sha256_anterior"] and digest != row["sha256_anterior"]:
+            expected = int(row["counts_anterior"]) + int(row["counts_posterior"])
             change = 100 * (sum(counts) - expected) / expected
-            rows.append((row.scan_id, row.sha256_anterior, digest, expected, sum(counts), change))
+            rows.append((row["scan_id"], row["sha256_anterior"], digest, expected, sum(counts), change))
     columns = ["scan_id", "expected", "found", "counts_expected", "counts_found", "difference_percent"]
     return pd.DataFrame(rows, columns=columns)
 
@@ -143,9 +141,7 @@ def _manifest_row(seed: int, index: int, scans: str) -> dict[str, str | int]:
     }  # fmt: skip
 
 
-def _make_all(
-    tasks: list[tuple[int, int, Path]], n_jobs: int, progress: bool
-) -> list[tuple[str, tuple[int, ...]]]:
+def _make_all(tasks: list[tuple[int, int, Path]], n_jobs: int, progress: bool) -> list[tuple[str, tuple[int, ...]]]:
     """Make phantoms in parallel; return each one's (SHA-256, counts per view)."""
     if not tasks:
         return []
@@ -167,8 +163,8 @@ def _make(seed: int, index: int, path: Path) -> tuple[str, tuple[int, ...]]:
     masks = np.stack([phantom.masks[view] for view in VIEWS])
     findings = {name: phantom.lesions[name].to_numpy() for name in LESION_COLUMNS}
     findings = {name: np.array(v, str) if v.dtype == object else v for name, v in findings.items()}
-    with write_atomic(_truth_path(path)) as temporary, open(temporary, "wb") as file:
-        np.savez_compressed(file, masks=np.packbits(masks, axis=-1), shape=np.array(masks.shape), **findings)
+    with write_atomic(_truth_path(path)) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, masks=np.packbits(masks, axis=-1), shape=np.array(masks.shape), **findings)  # type: ignore[arg-type]
     patient = phantom.patient
     digest = write_dicom(
         path,

@@ -16,7 +16,8 @@ from bonescan_utils.phantom.template import Template
 from bonescan_utils.phantom.uptake import stem
 
 SITES: dict[str, dict[str, float]] = {
-    "prostate": {"L": 0.20, "T": 0.19, "C": 0.03, "sacrum": 0.08, "ilium": 0.11, "acetabulum": 0.05, "ischiopubis": 0.06,
+    "prostate": {"L": 0.20, "T": 0.19, "C": 0.03, "sacrum": 0.08, "ilium": 0.11, "acetabulum": 0.05,
+                 "ischiopubis": 0.06,
                  "sij": 0.02, "rib": 0.15, "femur_prox": 0.05, "humerus_prox": 0.02, "calvarium": 0.02,
                  "sternum_body": 0.01, "scapula": 0.01},
     "breast": {"L": 0.15, "T": 0.19, "C": 0.04, "sacrum": 0.04, "ilium": 0.09, "acetabulum": 0.03, "ischiopubis": 0.02,
@@ -27,9 +28,7 @@ SITES: dict[str, dict[str, float]] = {
              "calvarium": 0.03, "scapula": 0.03, "sternum_body": 0.01},
 }  # fmt: skip
 """Chance of a metastasis at each region stem by primary cancer (order: Kakhki 2013, Hui 2018)."""
-SITES["other"] = {
-    s: sum(sites.get(s, 0) for sites in SITES.values()) / 3 for s in sorted(set().union(*SITES.values()))
-}
+SITES["other"] = {s: sum(sites.get(s, 0) for sites in SITES.values()) / 3 for s in sorted(set().union(*SITES.values()))}
 
 NUMBERS = ((1, 2), (3, 8), (9, 18), (19, 30))
 NUMBER_CHANCE = (0.06, 0.34, 0.36, 0.24)
@@ -135,9 +134,7 @@ def draw_mimics(rng: np.random.Generator, template: Template, *, age: float, sex
     out = []
 
     def add(kind: str, stems: tuple[str, ...], radius: float, contrast: float, side: str = "") -> None:
-        out.append(
-            focus(template, _pick(rng, skeleton, stems, side), kind=kind, radius=radius, contrast=contrast)
-        )
+        out.append(focus(template, _pick(rng, skeleton, stems, side), kind=kind, radius=radius, contrast=contrast))
 
     for kind, (chance, stems) in JOINTS.items():
         for side in ("_l", "_r"):

@@ -103,14 +103,14 @@ def make_scan(seed: int, index: int) -> PhantomScan:
     if patient.metastasis:
         _add_metastases(rng, picture, patient.primary_cancer, n=draw_number(rng, superscan=superscan))
     views = {
-        name: View(
-            name, camera.expose(rng, picture.image(v), exposure, view=v), (PIXEL_MM, PIXEL_MM), "view_code"
-        )
+        name: View(name, camera.expose(rng, picture.image(v), exposure, view=v), (PIXEL_MM, PIXEL_MM), "view_code")
         for v, name in enumerate(VIEWS)
     }
     masks = {name: camera.expose_mask(picture.mask(v), exposure, view=v) for v, name in enumerate(VIEWS)}
     lesions = _truth_table(patient, picture)
-    return PhantomScan(patient, Scan(patient.scan_id, **views), lesions, masks, tuple(notes))
+    return PhantomScan(
+        patient, Scan(patient.scan_id, views["anterior"], views["posterior"]), lesions, masks, tuple(notes)
+    )
 
 
 def _add_metastases(rng: np.random.Generator, picture: camera.Picture, primary: str, *, n: int) -> None:
@@ -144,26 +144,18 @@ def _truth_table(patient: Patient, picture: camera.Picture) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(LESION_COLUMNS))
 
 
-def _draw_background(
-    rng: np.random.Generator, template: Template, patient: Patient
-) -> tuple[Activity, list[str]]:
+def _draw_background(rng: np.random.Generator, template: Template, patient: Patient) -> tuple[Activity, list[str]]:
     """Draw normal uptake, and what changes it in either class alike."""
     activity = draw_activity(rng, template, age=patient.age, sex=patient.sex)
     factor, notes = draw_diffuse(rng)
     pools = list(activity.pools)
     if rng.random() < 0.12 * BENIGN_FACTOR:
         place = template.landmarks["genital"] + [rng.normal(0, 45), -20, rng.uniform(-120, 40)]
-        pools.append(
-            Pool(place, (rng.uniform(4, 9), rng.uniform(4, 12)), float(np.exp(rng.normal(3.2, 0.7))))
-        )
+        pools.append(Pool(place, (rng.uniform(4, 9), rng.uniform(4, 12)), float(np.exp(rng.normal(3.2, 0.7)))))
         notes.append("urine_contamination")
     if rng.random() < 0.06 * BENIGN_FACTOR:
-        place = template.landmarks[("humerus_dist_l", "humerus_dist_r")[rng.integers(2)]] + rng.normal(
-            0, 12, 3
-        )
-        pools.append(
-            Pool(place, (rng.uniform(8, 14), rng.uniform(12, 30)), float(np.exp(rng.normal(6.3, 0.6))))
-        )
+        place = template.landmarks[("humerus_dist_l", "humerus_dist_r")[rng.integers(2)]] + rng.normal(0, 12, 3)
+        pools.append(Pool(place, (rng.uniform(8, 14), rng.uniform(12, 30)), float(np.exp(rng.normal(6.3, 0.6)))))
         notes.append("extravasation")
     return replace(activity, regions=activity.regions * factor, pools=tuple(pools)), notes
 

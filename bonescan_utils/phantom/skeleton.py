@@ -79,19 +79,11 @@ def load_skeleton() -> Skeleton:
     named = _name_regions(bones, bone, local, frame[0][asset["frame_of_bone"]])
     regions, region = np.unique(named, return_inverse=True)
     shaft = np.char.find(named, "_shaft") >= 0
-    weight = (
-        np.where(shaft & (depth > MARROW_DEPTH_MM), MARROW_WEIGHT, 1.0)
-        * float(asset["lattice_mm"]) ** 3
-        / 1000
-    )
-    return Skeleton(
-        bones, tuple(regions.tolist()), bone, region, weight, local, frame, asset["frame_of_bone"]
-    )
+    weight = np.where(shaft & (depth > MARROW_DEPTH_MM), MARROW_WEIGHT, 1.0) * float(asset["lattice_mm"]) ** 3 / 1000
+    return Skeleton(bones, tuple(regions.tolist()), bone, region, weight, local, frame, asset["frame_of_bone"])
 
 
-def _name_regions(
-    bones: tuple[str, ...], bone: np.ndarray, local: np.ndarray, frame: np.ndarray
-) -> np.ndarray:
+def _name_regions(bones: tuple[str, ...], bone: np.ndarray, local: np.ndarray, frame: np.ndarray) -> np.ndarray:
     """Return each point's region name, found in pose 0: most by the bone, some by a distance to a neighbour."""
     xyz = np.einsum("nij,nj->ni", frame[bone][:, :, :3], local) + frame[bone][:, :, 3]
     named = np.empty(len(bone), "<U20")
@@ -111,9 +103,7 @@ def _split_bone(stem: str, xyz: np.ndarray) -> list[str]:
     low, high = xyz.min(axis=0), xyz.max(axis=0)
     t = (xyz - low) / np.maximum(high - low, 1e-9)  # 0-1 along x, y, z
     if stem in LONG_BONES:
-        return np.select(
-            [t[:, 2] > 0.8, t[:, 2] < 0.2], [f"{stem}_prox", f"{stem}_dist"], f"{stem}_shaft"
-        ).tolist()
+        return np.select([t[:, 2] > 0.8, t[:, 2] < 0.2], [f"{stem}_prox", f"{stem}_dist"], f"{stem}_shaft").tolist()
     if stem == "skull":
         face, base = (t[:, 2] < 0.47) & (t[:, 1] < 0.42), t[:, 2] < 0.42
         return np.select([face, base], ["face", "skullbase"], "calvarium").tolist()

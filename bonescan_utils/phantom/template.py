@@ -112,9 +112,7 @@ class Template:
 
     def organ_image(self, view: int, weights: np.ndarray) -> np.ndarray:
         """Return the organs' image (1024, 256) for concentrations (organ,)."""
-        grid = sum(
-            weight * organ.astype(float) for weight, organ in zip(weights, self.organs[view], strict=True)
-        )
+        grid = sum(weight * organ.astype(float) for weight, organ in zip(weights, self.organs[view], strict=True))
         return (self.to_rows @ grid) @ self.to_columns.T
 
 
@@ -127,8 +125,8 @@ def load_template(index: int) -> Template:
             return Template(**dict(stored))
     arrays = _build(index)
     try:
-        with write_atomic(path) as temporary, open(temporary, "wb") as file:
-            np.savez(file, **arrays)
+        with write_atomic(path) as temporary, temporary.open("wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]
     except OSError:  # a read-only home: the template is built again next time
         path = Path()
     return Template(**arrays)
@@ -150,9 +148,7 @@ def _build(index: int) -> dict[str, np.ndarray]:
     body = build_body(load_skeleton(), points, fat_mm=fat)
     head = np.array([head_row, points[:, 2].max()])
     geometry = {
-        "grid": np.stack([getattr(body, view)[::COARSE, ::COARSE, ::COARSE] for view in VIEWS]).astype(
-            np.float16
-        ),
+        "grid": np.stack([getattr(body, view)[::COARSE, ::COARSE, ::COARSE] for view in VIEWS]).astype(np.float16),
         "origin_mm": body.origin_mm,
         "face_mm": np.array([body.face_mm[view] for view in VIEWS]),
         "head": head,
@@ -162,9 +158,7 @@ def _build(index: int) -> dict[str, np.ndarray]:
     }
     sigma = np.stack([sigma_pixels(abs(points[:, 1] - body.face_mm[view])) for view in VIEWS])
     transmission = np.stack([body.transmission(view, points) for view in VIEWS])
-    pixel = np.stack(
-        [head_row + (head[1] - points[:, 2]) / PIXEL_MM, COLUMNS / 2 + points[:, 0] / PIXEL_MM], axis=1
-    )
+    pixel = np.stack([head_row + (head[1] - points[:, 2]) / PIXEL_MM, COLUMNS / 2 + points[:, 0] / PIXEL_MM], axis=1)
     corner, pixels = _project_regions(pixel, transmission * float(np.prod(scale)), sigma)
     organs = np.stack([_project_organs(body, view) for view in VIEWS]).astype(np.float32)
     tables = {"transmission": transmission.astype(np.float16), "sigma": sigma.astype(np.float16)}
@@ -179,9 +173,7 @@ def _habitus(index: int) -> tuple[np.ndarray, float, float]:
     return scale, float(np.clip(24.0 * np.exp(rng.normal(0, 0.42)), 9, 62)), float(rng.uniform(45, 110))
 
 
-def _project_regions(
-    pixel: np.ndarray, share: np.ndarray, sigma: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
+def _project_regions(pixel: np.ndarray, share: np.ndarray, sigma: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the box corners int16 (view, region, 4) and the boxes' pixels float16, one after the other."""
     skeleton = load_skeleton()
     corners, images = [], []

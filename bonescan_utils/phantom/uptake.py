@@ -105,13 +105,10 @@ def _draw_bone(rng: np.random.Generator, *, age: float) -> np.ndarray:
     avidity = np.exp(rng.normal(0.25, 0.22)) * (1 - 0.004 * (age - 60))
     groups = np.exp(rng.normal(0, 0.16, len(GROUPS)))
     of_group = [
-        next(g for g, members in enumerate(GROUPS) if s.split("_")[0] in members or s in members)
-        for s in stems
+        next(g for g, members in enumerate(GROUPS) if s.split("_")[0] in members or s in members) for s in stems
     ]
     kinds = list(UPTAKE)
-    by_kind = np.exp(
-        rng.normal(0, 1, len(kinds)) * np.array([0.06 if kind == "rib" else 0.12 for kind in kinds])
-    )
+    by_kind = np.exp(rng.normal(0, 1, len(kinds)) * np.array([0.06 if kind == "rib" else 0.12 for kind in kinds]))
     single = np.exp(rng.normal(0, 0.05, len(names)))
     normal = np.array([UPTAKE[s] * by_kind[kinds.index(s)] for s in stems])
     return np.asarray(avidity * normal * groups[of_group] * single)
