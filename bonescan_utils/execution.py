@@ -256,8 +256,9 @@ def _publish(running: Path, target: Path) -> None:
     notebook = nbformat.read(running, as_version=4)
     for key in ("input_path", "output_path", "environment_variables"):
         notebook.metadata.get("papermill", {}).pop(key, None)
-    for output in (output for cell in notebook.cells for output in cell.get("outputs", [])):
-        if output.output_type == "stream":
+    for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        for output in (output for output in cell.outputs if output.output_type == "stream"):
             output.text = without_noise(output.text)
+        cell.outputs = [output for output in cell.outputs if output.get("text", "kept").strip()]
     write_text(target, nbformat.writes(notebook) + "\n")
     running.unlink()

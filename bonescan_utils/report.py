@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import html
 import re
 from collections.abc import Mapping, Sequence
@@ -17,6 +18,8 @@ ALLOWED_TAGS = frozenset(
     "a abbr b blockquote br code dd div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p pre small span strong"
     " sub sup table tbody td tfoot th thead tr ul".split()
 )
+INDEX_FIGURES = ("roc", "grad_cam")
+"""Figures that a run's first page shows, where there are any."""
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _LOCAL_LINK = re.compile(r"[\w./#-]+")
@@ -58,8 +61,9 @@ def write_index(page: Path, *, record: Mapping[str, Any], links: Sequence[tuple[
         *((f"Weights of {name}", source["weights"]) for name, source in record["weights"].items()),
         ("Finished", record.get("finished", "")),
     ]
-    body = "<h1>Bone scan study</h1>" + _table(rows) + "<h2>Made from</h2>"
-    body += _table([(html.escape(str(name)), html.escape(str(value))) for name, value in facts])
+    body = "<h1>Bone scan study</h1>" + _table(rows)
+    body += "".join(_picture(page.parent / "figures" / f"{name}.png") for name in INDEX_FIGURES)
+    body += "<h2>Made from</h2>" + _table([(html.escape(str(name)), html.escape(str(value))) for name, value in facts])
     write_text(page, _document(f"Bone scan study: {record['run']}", body, links=(), here=page.name))
 
 
@@ -74,11 +78,20 @@ def _body(content: nbformat.NotebookNode) -> str:
     config.HTMLExporter.exclude_output_prompt = True
     config.HTMLExporter.exclude_anchor_links = True
     exporter = HTMLExporter(config=config, template_name="basic")
-    fragment, _ = exporter.from_notebook_node(content)
+    fragment, _ = exporter.from_notebook_node(_with_parameters(content))
     # A style sheet would show as text once its tags are gone. nbconvert's own sanitize_html escapes headings
     # and the heads of tables, so the same library is used here with a list that keeps them.
     fragment = _STYLE.sub("", fragment)
     return str(bleach.clean(fragment, tags=ALLOWED_TAGS, attributes=_allowed, protocols={"data"}, strip=False))
+
+
+def _with_parameters(content: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Return the notebook with the parameters it was executed with as text: they show though code does not."""
+    for at, cell in enumerate(content.cells):
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            lines = [line for line in cell.source.splitlines() if not line.startswith("#")]
+            content.cells[at] = nbformat.v4.new_markdown_cell("```\n" + "\n".join(lines) + "\n```")
+    return content
 
 
 def _allowed(tag: str, name: str, value: str) -> bool:
@@ -105,6 +118,14 @@ def _document(title: str, body: str, *, links: Sequence[tuple[str, str]], here: 
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f"<style>\n{style}</style></head>\n<body>{navigation}<main>{body}</main></body></html>\n"
     )
+
+
+def _picture(path: Path) -> str:
+    """Return a figure as a picture held in the page; '' where the run has none."""
+    if not path.exists():
+        return ""
+    data = base64.b64encode(path.read_bytes()).decode()
+    return f'<img alt="{html.escape(path.stem)}" src="data:image/png;base64,{data}">'
 
 
 def _table(rows: Sequence[tuple[str, str]]) -> str:

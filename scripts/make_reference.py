@@ -1,0 +1,34 @@
+"""Copy the small, patient-free results of a run to `reports/reference/`: tables, pictures, `run.json`.
+
+    python scripts/make_reference.py reports/study
+
+Only for runs on the phantom cohort: the pictures show scans.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+LIMIT_BYTES = 5_000_000
+
+
+def main(run: Path, out: Path = Path("reports/reference")) -> None:
+    """Replace `out` by the results of `run`; refuses more than `LIMIT_BYTES`."""
+    files = [run / "run.json", *sorted((run / "tables").glob("*.csv")), *sorted((run / "figures").glob("*.png"))]
+    total = sum(path.stat().st_size for path in files)
+    if total > LIMIT_BYTES:
+        raise SystemExit(f"{total:,} bytes in {len(files)} files; at most {LIMIT_BYTES:,} belong in git")
+    shutil.rmtree(out, ignore_errors=True)
+    for path in files:
+        target = out / path.relative_to(run)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    print(f"{len(files)} files, {total:,} bytes in {out}")
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        raise SystemExit(__doc__)
+    main(Path(sys.argv[1]))
