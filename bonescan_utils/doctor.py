@@ -81,6 +81,8 @@ def _tensorflow() -> Iterator[Finding]:
         import keras
         import tensorflow as tf
 
+        tf.config.list_physical_devices()  # where there is no GPU, looking for one is logged at length
+
     from bonescan_utils.precision import precision_policy
 
     text = f"{tf.__version__}, Keras {keras.__version__}, precision {precision_policy()}"

@@ -71,7 +71,11 @@ def _predict_batch(
             }
     if scans:
         with quiet_stderr():
+            import tensorflow as tf
+
             from bonescan_utils.explanation import explain
+
+            tf.config.list_physical_devices()  # where there is no GPU, looking for one is logged at length
 
         for path, item in zip(scans, explain(model, list(scans.values()), layout=layout), strict=True):
             rows[path] |= _write_result(item, model=model, threshold=threshold, out=out, file=path.name)

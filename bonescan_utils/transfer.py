@@ -85,7 +85,7 @@ def fit(
         progress: show one line that follows the epochs.
 
     Raises:
-        FitError: a partition lacks one of the two labels, or lengths differ.
+        FitError: a partition lacks one of the two labels, lengths differ, or the training diverges.
     """
     labels, partitions = np.asarray(labels), np.asarray(partitions)
     if not len(labels) == len(partitions) == len(features):
@@ -190,6 +190,8 @@ def _fit_gradient(
     bar = tqdm(range(1, arm.epochs + 1), desc=f"fit {arm.name}", disable=not progress, unit="epoch")
     for epoch in bar:
         loss = _run_epoch(arm, descent, features, labels, train, rng)
+        if not math.isfinite(loss):
+            raise FitError(f"arm {arm.name}: the loss is {loss} in epoch {epoch}; try a lower learning_rate")
         with descent.averaged():
             logits = _logits(forward, features, tuning)
             auroc = float(roc_auc_score(labels[tuning], logits))

@@ -271,7 +271,7 @@ def test_the_list_of_what_was_written(tmp_path: Path) -> None:
     run = open_run(tmp_path, "01_one")
     run.csv(pd.DataFrame({"scan_id": ["0007", "1e5"]}), "ids.csv")
     listed = run.finish()
-    assert listed.loc[0, ["path", "rows"]].tolist() == ["ids.csv", 2]
+    assert listed.loc[0, ["path", "rows"]].tolist() == ["ids.csv", "2"]
     assert run.read("ids.csv")["scan_id"].tolist() == ["0007", "1e5"]
     recorded = json.loads((tmp_path / "steps" / "01_one.json").read_text())["outputs"]
     assert study.outputs_changed(tmp_path, recorded) == []

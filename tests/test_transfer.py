@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from bonescan_utils import features as features_room
 from bonescan_utils.arms import ARMS, Arm, ArmError, get_arm
 from bonescan_utils.backbones import BACKBONES, build_base, split_base
-from bonescan_utils.descent import learning_rate
+from bonescan_utils.descent import Descent, learning_rate
 from bonescan_utils.features import FeatureError, features
 from bonescan_utils.forward import as_rgb
 from bonescan_utils.heads import pool
@@ -282,6 +282,12 @@ def test_a_partition_with_one_label_is_refused(store, source, folder):
         run(FROZEN, store, source, folder, labels=np.where(PARTITIONS == "tuning", 1, LABELS))
     with pytest.raises(FitError, match="47 labels"):
         run(FROZEN, store, source, folder, labels=LABELS[1:])
+
+
+def test_a_training_that_diverges_is_said_in_one_line(monkeypatch, store, source, folder):
+    monkeypatch.setattr(Descent, "step", lambda self, x, y: float("nan"))
+    with pytest.raises(FitError, match=r"tuned: the loss is nan in epoch 1; try a lower learning_rate"):
+        run(TUNED, store, source, folder, again=True)
 
 
 # ------------------------------------------------------------------------------------------- models
