@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -134,6 +136,21 @@ def test_scan_without_metastasis_has_empty_masks() -> None:
     negative = phantom.make_scan(11, index)
     assert not any(mask.any() for mask in negative.masks.values())
     assert "metastasis" not in set(negative.lesions["kind"])
+
+
+def test_mimics_do_not_depend_on_the_label(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other_label(seed: int, index: int) -> phantom.Patient:
+        patient = phantom.draw_patient(seed, index)
+        return replace(patient, metastasis=1 - patient.metastasis)
+
+    columns = ["kind", "region", "x_mm", "y_mm", "z_mm", "radius_mm", "contrast"]
+    plain = [phantom.make_scan(11, i).lesions for i in range(4)]
+    monkeypatch.setattr("bonescan_utils.phantom.patient.draw_patient", other_label)
+    swapped = [phantom.make_scan(11, i).lesions for i in range(4)]
+    mimics = [[t.loc[t["kind"] != "metastasis", columns].reset_index(drop=True) for t in s] for s in (plain, swapped)]
+    assert sum(map(len, mimics[0])) > 0
+    for one, two in zip(*mimics, strict=True):
+        pd.testing.assert_frame_equal(one, two)
 
 
 def test_masks_and_counts_share_the_flip_of_the_posterior() -> None:

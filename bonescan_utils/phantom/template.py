@@ -9,6 +9,7 @@ Resolution: FWHM^2 = 3.8^2 + (1.55 (1 + d / 32))^2 mm^2 with d mm to the detecto
 from __future__ import annotations
 
 import hashlib
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from importlib import resources
@@ -124,11 +125,9 @@ def load_template(index: int) -> Template:
         with np.load(path, allow_pickle=False) as stored:
             return Template(**dict(stored))
     arrays = _build(index)
-    try:
-        with write_atomic(path) as temporary, temporary.open("wb") as file:
-            np.savez(file, **arrays)  # type: ignore[arg-type]
-    except OSError:  # a read-only home: the template is built again next time
-        path = Path()
+    # A read-only home is no error: the template is built again next time.
+    with suppress(OSError), write_atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     return Template(**arrays)
 
 
