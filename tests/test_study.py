@@ -206,6 +206,7 @@ def test_ctrl_c_stops_the_kernel_and_leaves_no_lock(project: Project) -> None:
     process = subprocess.Popen(
         command, cwd=project.notebooks, env=os.environ | {"PYTHONPATH": root}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background job's children ignore it
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
