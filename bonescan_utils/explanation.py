@@ -103,6 +103,7 @@ def overlay_cases(
     explained: Sequence[Explained],
     outcomes: Sequence[str],
     *,
+    scores: Sequence[float] | None = None,
     truth: Mapping[str, Masks | None] | None = None,
 ) -> list[OverlayCase]:
     """Return what `figures.plot_overlays` draws.
@@ -110,15 +111,18 @@ def overlay_cases(
     Args:
         explained: The scored scans.
         outcomes: The outcome of each, such as `Hit`.
+        scores: The scores that the outcomes were judged by; those of the saved model, which agree with them to about
+            two decimals, if not given.
         truth: Lesion masks by scan and view, on counts pixels; absent where there is no truth.
     """
     cases = []
-    for item, outcome in zip(explained, outcomes, strict=True):
+    shown = [item.y_score for item in explained] if scores is None else scores
+    for item, outcome, score in zip(explained, outcomes, shown, strict=True):
         maps = item.by_view()
         masks = (truth or {}).get(item.scan.scan_id) or {}
         cases.append(
             OverlayCase(
-                title=f"{item.scan.scan_id}, score {item.y_score:.2f}",
+                title=f"{item.scan.scan_id}, score {score:.2f}",
                 outcome=outcome,
                 views={view.name: view for view in item.scan.views if view.name in maps},
                 saliency=maps,

@@ -80,3 +80,10 @@ def test_overlays_are_in_counts_space(explained: Explained) -> None:
     (case,) = overlay_cases([explained], ["Hit"], truth={"s1": truth})
     assert {view: m.shape for view, m in case.saliency.items()} == {"anterior": (128, 32), "posterior": (128, 32)}
     assert case.truth["anterior"].sum() == 200 and "0.90" in case.title
+
+
+def test_a_picture_shows_the_score_that_its_outcome_was_judged_by(explained: Explained) -> None:
+    (case,) = overlay_cases([explained], ["Miss"], scores=[0.744])
+    assert case.title.endswith("score 0.74")
+    (own,) = overlay_cases([explained], ["Miss"])
+    assert own.title.endswith(f"score {explained.y_score:.2f}")
