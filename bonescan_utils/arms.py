@@ -46,6 +46,8 @@ class Arm:
         patience: epochs without a better tuning AUROC after which training stops; 0 never stops early.
         via: frozen arms only: layer whose cached activation the pooled features are computed from, so that an
             arm cut there shares the work; changes nothing but rounding.
+        taps: frozen arms only: earlier layers whose pooled activations are joined with those of ``output``; a small
+            focus that deeper layers average away still shows there.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Arm:
     select: str = "best"
     patience: int = 0
     via: str | None = None
+    taps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Checks the settings.
@@ -84,6 +87,8 @@ class Arm:
                 raise ArmError(f"arm {self.name}: {field}={value!r} is not within {low}-{high}")
         if self.frozen and (self.dense_units or self.epochs or self.dropout or self.ema):
             raise ArmError(f"arm {self.name}: a frozen arm (cut=None) has a logistic head and no epochs")
+        if self.taps and (self.via or not self.frozen):
+            raise ArmError(f"arm {self.name}: taps need a frozen arm (cut=None) without via")
         if not self.frozen and (self.epochs < 1 or self.via):
             raise ArmError(f"arm {self.name}: an arm cut at {self.cut} needs epochs >= 1 and no via")
         if self.select == "last" and self.patience:
@@ -113,7 +118,7 @@ _RANGES = (
 
 
 def _finetuned(name: str, backbone: str) -> Arm:
-    """The proposed protocol for a backbone: its last stage fine-tuned, the same head, the same training."""
+    """The last stage of a backbone fine-tuned with a new head: the same protocol for every backbone."""
     return Arm(
         name=name, backbone=backbone, cut=BACKBONES[backbone].last_stage_cut, pooling="avg",
         dense_units=256, dropout=0.5, copies=3, epochs=10, batch_size=16, learning_rate=1e-4,
@@ -125,16 +130,36 @@ def _frozen(backbone: str, via: str | None = None) -> Arm:
     return Arm(name=backbone, backbone=backbone, via=via)
 
 
-ARMS: dict[str, Arm] = {
-    arm.name: arm
-    for arm in (
-        _finetuned("proposed", "vgg16"),
+def _multilevel(name: str, backbone: str) -> Arm:
+    """Frozen: a logistic head on the pooled activations of four layers of one backbone, joined."""
+    *taps, output = BACKBONES[backbone].levels
+    return Arm(name=name, backbone=backbone, output=output, taps=tuple(taps), copies=3)
+
+
+def _study_arms() -> list[Arm]:
+    others = [backbone for backbone in BACKBONES if backbone != "vgg16"]
+    return [
+        _multilevel("proposed", "vgg16"),
         _frozen("vgg16", via="block4_pool"),
-        *(_frozen(backbone) for backbone in BACKBONES if backbone != "vgg16"),
-        *(_finetuned(f"{backbone}_finetuned", backbone) for backbone in BACKBONES if backbone != "vgg16"),
-    )
-}
-"""The arms of the study. ``<backbone>_finetuned`` gives the others the proposed protocol."""
+        *(_frozen(backbone) for backbone in others),
+        *(_finetuned(f"{backbone}_finetuned", backbone) for backbone in BACKBONES),
+        *(_multilevel(f"{backbone}_multilevel", backbone) for backbone in others),
+    ]
+
+
+ARMS: dict[str, Arm] = {arm.name: arm for arm in _study_arms()}
+"""The arms of the study, by three protocols: frozen (named as the backbone), last stage fine-tuned
+(``<backbone>_finetuned``), and multi-level (``proposed``, ``<backbone>_multilevel``)."""
+
+
+def protocol(name: str) -> str:
+    """How an arm is trained: ``frozen``, ``finetuned`` or ``multilevel``.
+
+    Raises:
+        ArmError: there is no such arm.
+    """
+    arm = get_arm(name)
+    return ("multilevel" if arm.taps else "frozen") if arm.frozen else "finetuned"
 
 
 def get_arm(name: str) -> Arm:

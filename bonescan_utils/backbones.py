@@ -47,6 +47,8 @@ class Backbone:
         last_conv: the layer whose activation Grad-CAM explains.
         channels: number of channels of ``last_conv``.
         output: the layer a head is attached to (the base's own last layer).
+        levels: layers whose pooled activations a multi-level arm joins, shallow to deep: strides 4 and 8, where a
+            small focus still fills several cells.
         weights_folder: folder of the weights file under Keras's download address.
         weights_file: name of the official no-top ImageNet weights file.
         weights_bytes: size of that file in bytes.
@@ -65,6 +67,7 @@ class Backbone:
     last_conv: str
     channels: int
     output: str
+    levels: tuple[str, ...]
     weights_folder: str
     weights_file: str
     weights_bytes: int
@@ -94,6 +97,7 @@ _ROWS = (
         last_conv="block5_conv3",
         channels=512,
         output="block5_pool",
+        levels=("block3_conv3", "block4_conv1", "block4_conv2", "block4_conv3"),
         weights_folder="vgg16",
         weights_file=_notop("vgg16"),
         weights_bytes=58_889_256,
@@ -112,6 +116,7 @@ _ROWS = (
         last_conv="conv5_block3_out",
         channels=2048,
         output="conv5_block3_out",
+        levels=("conv2_block3_out", "conv3_block2_out", "conv3_block3_out", "conv3_block4_out"),
         weights_folder="resnet",
         weights_file=_notop("resnet50"),
         weights_bytes=94_765_736,
@@ -130,6 +135,7 @@ _ROWS = (
         last_conv="block14_sepconv2_act",
         channels=2048,
         output="block14_sepconv2_act",
+        levels=("block3_sepconv2_bn", "block4_sepconv1_act", "block4_sepconv2_act", "block4_sepconv2_bn"),
         weights_folder="xception",
         weights_file=_notop("xception"),
         weights_bytes=83_683_744,
@@ -148,6 +154,7 @@ _ROWS = (
         last_conv="relu",
         channels=1024,
         output="relu",
+        levels=("conv2_block6_concat", "conv3_block4_concat", "conv3_block8_concat", "conv3_block12_concat"),
         weights_folder="densenet",
         weights_file=_notop("densenet121"),
         weights_bytes=29_084_464,
@@ -166,6 +173,7 @@ _ROWS = (
         last_conv="mixed10",
         channels=2048,
         output="mixed10",
+        levels=("mixed0", "mixed1", "mixed2", "mixed3"),  # nothing at stride 4 has a name that stays
         weights_folder="inception_v3",
         weights_file=_notop("inception_v3"),
         weights_bytes=87_910_968,

@@ -133,31 +133,39 @@ def plot_learning_curves(
 ) -> Figure:
     """Training loss, tuning loss and tuning AUROC by epoch; a dot marks the epoch that was kept.
 
+    A logistic head has no epochs: where all arms have one, the curves go by the strength of its L2 penalty, from the
+    strongest (left) to the weakest, as a network goes from simple to intricate with its epochs.
+
     Args:
-        history: `arm, epoch, loss, tuning_loss, tuning_auroc`.
+        history: `arm, epoch, loss, tuning_loss, tuning_auroc, l2` (the strength; NaN where there are epochs).
         weights: arm -> kind of its starting weights.
         best_epoch: arm -> epoch kept.
         note: one more line at the foot.
     """
     panels = {"loss": "Training loss", "tuning_loss": "Tuning loss", "tuning_auroc": "Tuning AUROC"}
-    check_columns(history, ["arm", "epoch", *panels], "the history")
-    arms = arms_of(history)
+    check_columns(history, ["arm", "epoch", *panels, "l2"], "the history")
+    arms, logistic = arms_of(history), bool(history["l2"].notna().all())
+    across, what = ("l2", "setting") if logistic else ("epoch", "epoch")
     fig = new_figure(PAGE_MM, 64)
     axes = fig.subplots(1, 3)
     for ax, (column, name) in zip(axes, panels.items(), strict=True):
         for arm, epochs in history.groupby("arm", sort=False):
             look = arm_style(str(arm), arms, weights)
-            ax.plot(epochs["epoch"], epochs[column], **look)
+            ax.plot(epochs[across], epochs[column], **look)
             kept = epochs[epochs["epoch"] == (best_epoch or {}).get(str(arm))]
-            ax.plot(kept["epoch"], kept[column], "o", markersize=4, color=look["color"], zorder=4)
-        ax.set(xlabel="Epoch", title=name)
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+            ax.plot(kept[across], kept[column], "o", markersize=4, color=look["color"], zorder=4)
+        ax.set(xlabel="L2 penalty (weaker to the right)" if logistic else "Epoch", title=name)
+        if logistic:
+            ax.set_xscale("log")
+            ax.invert_xaxis()
+        else:
+            ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     losses = [limit for ax in axes[:2] for limit in ax.get_ylim()]
     for ax in axes[:2]:
         ax.set_ylim(min(losses), max(losses))  # so that the two can be compared
     legend_above(fig, axes[0], columns=4)
     sns.despine(fig=fig)
-    dots = "Dots: the epoch that was kept." if best_epoch else ""
+    dots = f"Dots: the {what} that was kept." if best_epoch else ""
     return add_footnote(fig, dots, weights_sentence(arms, weights), note)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 
 from bonescan_utils import provenance
-from bonescan_utils.arms import Arm
+from bonescan_utils.arms import Arm, protocol
 from bonescan_utils.features import features
 from bonescan_utils.files import read_csv, read_json, sha256_file, write_csv, write_json
 from bonescan_utils.image_store import ImageStore, open_store
@@ -108,15 +108,15 @@ def all_histories(trained: Sequence[Trained]) -> pd.DataFrame:
     return pd.concat([arm.history for arm in trained], ignore_index=True)
 
 
-def paper_arms(predictions: pd.DataFrame) -> pd.DataFrame:
-    """Return the predictions of the paper's comparison: the proposed arm and the frozen backbones."""
-    return predictions[~predictions["arm"].str.endswith("_finetuned")]
+def paper_arms(predictions: pd.DataFrame, reference: str) -> pd.DataFrame:
+    """Return the predictions of the paper's comparison: the reference arm and the frozen backbones."""
+    return predictions[[arm == reference or protocol(arm) == "frozen" for arm in predictions["arm"]]]
 
 
-def equal_protocol_arms(predictions: pd.DataFrame, reference: str) -> pd.DataFrame:
-    """Return the predictions of the reference arm and of the backbones trained by its protocol."""
-    arms = predictions["arm"]
-    return predictions[arms.str.endswith("_finetuned") | (arms == reference)]
+def equal_protocols(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the predictions by protocol, of `finetuned` and `multilevel`, where at least two arms share it."""
+    by_protocol = predictions.groupby(predictions["arm"].map(protocol))
+    return {name: group for name, group in by_protocol if name != "frozen" and group["arm"].nunique() > 1}
 
 
 def weights_of(trained: Sequence[Trained]) -> dict[str, str]:

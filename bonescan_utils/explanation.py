@@ -32,7 +32,7 @@ class Explained:
         prepared: The model's image of it.
         y_score: Score, 0-1.
         saliency: Saliency map on the model's image, (h, w), 0-1.
-        raw_max: The map's maximum before it was scaled to 1, in logit per activation unit.
+        raw_max: The map's maximum before it was scaled to 1, in logits.
     """
 
     scan: Scan
@@ -72,7 +72,7 @@ def explain(
     network = load_model(model)
     scores = predict(network, images)
     found = saliency_map(
-        network, images, backbone=record["backbone"], method=method, layer=record["explained_layer"],
+        network, images, backbone=record["backbone"], method=method, layers=record["explained_layers"],
         progress=progress,
     )  # fmt: skip
     parts = zip(scans, prepared, scores, found.maps, found.raw_max, strict=True)

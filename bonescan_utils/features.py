@@ -22,7 +22,7 @@ from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import build_base, split_base
 from bonescan_utils.files import free_bytes, read_json, write_atomic, write_json
 from bonescan_utils.forward import Forward, Reader, as_rgb, compile_forward, run_in_batches
-from bonescan_utils.heads import pool
+from bonescan_utils.heads import pool_levels
 from bonescan_utils.precision import dtype_policy, precision_policy
 from bonescan_utils.weights import WeightsSource
 
@@ -207,6 +207,8 @@ class _Work:
             block = self._stored(key, "prefix", lambda rows: as_rgb(images[rows]), len(images), label)
         if self.arm.cut is None:
             key |= {"pooled": self.arm.pooling, "output": self.arm.output}
+            if self.arm.taps:
+                key |= {"taps": self.arm.taps}
             name, read = ("suffix", block.take) if cut else ("whole", lambda rows: as_rgb(images[rows]))
             block = self._stored(key, name, read, len(images), label)
         return block
@@ -237,7 +239,7 @@ class _Work:
                 parts["prefix"], parts["suffix"] = split_base(base, cut)
             if arm.frozen:
                 last = parts["suffix" if cut else "whole"]
-                parts["suffix" if cut else "whole"] = keras.Model(last.input, pool(last.output, arm.pooling))
+                parts["suffix" if cut else "whole"] = keras.Model(last.input, pool_levels(last, arm))
             self._models = {key: (compile_forward(m), m.output_shape[1:]) for key, m in parts.items()}
         return self._models[name]
 

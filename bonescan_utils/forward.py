@@ -15,14 +15,21 @@ Reader = Callable[[slice], np.ndarray]
 
 def compile_forward(model: keras.Model) -> Forward:
     """The model in inference mode as one compiled function, float32 in and out."""
+    outputs = compile_outputs(model)
+    return lambda x: outputs(x)[0]
+
+
+def compile_outputs(model: keras.Model) -> Callable[[np.ndarray], list[np.ndarray]]:
+    """As :func:`compile_forward`, for a model of one or several outputs: the list of them."""
 
     @tf.function
-    def forward(x: tf.Tensor) -> tf.Tensor:
-        return tf.cast(model(tf.cast(x, model.inputs[0].dtype), training=False), tf.float32)
+    def forward(x: tf.Tensor) -> list[tf.Tensor]:
+        found = model(tf.cast(x, model.inputs[0].dtype), training=False)
+        return [tf.cast(output, tf.float32) for output in (found if isinstance(found, list | tuple) else [found])]
 
     # Traced once for any number of rows: TensorFlow warns of "retracing" when each model brings a function.
     traced = forward.get_concrete_function(tf.TensorSpec([None, *model.inputs[0].shape[1:]], tf.float32))
-    return lambda x: traced(tf.constant(x, tf.float32)).numpy()
+    return lambda x: [output.numpy() for output in traced(tf.constant(x, tf.float32))]
 
 
 def run_in_batches(forward: Forward, read: Reader, n: int, *, batch: int, label: str = "") -> Iterator[np.ndarray]:

@@ -105,7 +105,7 @@ def _write_result(item: Any, *, model: Path, threshold: float, out: Path, file: 
         "notice": NOTICE, "scan_id": scan.scan_id, "file": file, "y_score": item.y_score,
         "threshold": threshold, "y_pred": int(called), "views": sources, "warnings": list(scan.warnings),
         "counts": {view.name: view.total for view in scan.views},
-        "saliency": {"method": "gradcam", "layer": record["explained_layer"], "raw_max": item.raw_max},
+        "saliency": {"method": "gradcam", "layers": record["explained_layers"], "raw_max": item.raw_max},
         "model": {"arm": record["arm"]["name"], "sha256": record["sha256"], "weights": record["weights"]},
     }  # fmt: skip
     word = f"score {item.y_score:.2f} ({'at or above' if called else 'below'} the threshold {threshold:.2f})"

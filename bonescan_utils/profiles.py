@@ -14,10 +14,13 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from bonescan_utils.arms import ARMS, Arm, get_arm
+from bonescan_utils.arms import ARMS, Arm, get_arm, protocol
+from bonescan_utils.backbones import BACKBONES
 
-SIX_ARMS = [name for name in ARMS if not name.endswith("_finetuned")]
-"""The arms of the paper's comparison; the others give each backbone the proposed protocol."""
+SIX_ARMS = ["proposed", *BACKBONES]
+"""The arms of the paper's comparison: the proposed one and five frozen backbones."""
+EQUAL_ARMS = [name for name in ARMS if protocol(name) == "finetuned"]
+"""Every backbone fine-tuned by one protocol."""
 
 
 class StudyError(Exception):
@@ -73,7 +76,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "n_boot": 200,
     },
     "study": {},
-    "full": {"arms": list(ARMS)},
+    "full": {"arms": [*SIX_ARMS, *EQUAL_ARMS]},
 }
 """What each profile sets; all else is the default of StudyConfig."""
 

@@ -147,8 +147,10 @@ def needed_bytes(config: StudyConfig, n_manifest: int) -> int:
     for arm in (study_arm(name, copies=config.copies) for name in {config.arm, *config.arms}):
         images = scans * (1 + 0.7 * arm.copies)
         total += 120_000_000  # its model
-        if not arm.frozen:  # activations at the cut: at most 1,024 channels at 1/16 of the size, 2 bytes each
-            total += int(images * pixels * (1 + 8))
+        kept = (
+            arm.via or not arm.frozen
+        )  # activations at the cut: at most 1,024 channels at 1/16 of the size, 2 bytes each
+        total += int(images * pixels * (1 + 8 * bool(kept)))
     return total
 
 

@@ -6,7 +6,7 @@ search for "the last convolution" picks a wrong layer in four of the five backbo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,12 +14,12 @@ import keras
 import numpy as np
 from tqdm import tqdm
 
-from bonescan_utils.backbones import get_backbone, split_base
-from bonescan_utils.forward import compile_forward
+from bonescan_utils.backbones import cut_tensor, get_backbone, split_base
+from bonescan_utils.forward import compile_outputs
 from bonescan_utils.models import check_images
 
 Maker = Callable[[keras.Model], Callable[[np.ndarray], np.ndarray]]
-"""Of a model activation -> score makes a function activation (n, r, c, channels) -> map (n, r, c)."""
+"""Of a model activation -> score makes a function activation (n, r, c, channels) -> signed map (n, r, c)."""
 
 
 class SaliencyError(ValueError):
@@ -32,16 +32,16 @@ class SaliencyMaps:
 
     Attributes:
         maps: (n, h, w) float32, each scaled to 0-1 by its own maximum; all 0 where there is no evidence.
-        raw_max: (n,) float64 maximum of each map before the scaling, in logit per activation unit: it tells a
-            strong map from noise blown up to 1.
+        raw_max: (n,) float64 maximum of each map before the scaling, in logits: what the head's logit would rise by
+            if the whole image looked like that place. It tells a strong map from noise blown up to 1.
         method: how they were made.
-        layer: the layer they explain.
+        layers: the layers they explain, shallow to deep.
     """
 
     maps: np.ndarray
     raw_max: np.ndarray
     method: str
-    layer: str
+    layers: tuple[str, ...]
 
 
 def saliency_map(
@@ -50,40 +50,73 @@ def saliency_map(
     *,
     backbone: str,
     method: str = "gradcam",
-    layer: str | None = None,
+    layers: Sequence[str] = (),
     batch: int = 16,
     progress: bool = False,
 ) -> SaliencyMaps:
     """Explains the score of each image.
 
-    The logit is explained, not the score, whose gradient vanishes where the model is sure.
+    The logit is explained, not the score, whose gradient vanishes where the model is sure. Of a model that joins
+    several layers the maps of all of them are enlarged and added; a logistic head on means is then explained without
+    loss: the mean of the map before its negative part is cut off is the logit less the head's bias (Source: class
+    activation mapping, Zhou et al., CVPR 2016, eq. 2, summed over layers).
 
     Args:
         model: a flat model with one sigmoid output, from ``assemble`` or ``load_model``.
         images: grey (n, h, w) or RGB (n, h, w, 3), values 0-255.
-        backbone: key of BACKBONES; its ``last_conv`` is explained.
+        backbone: key of BACKBONES; its ``last_conv`` is explained if no layer is named.
         method: a key of :data:`METHODS`.
-        layer: another layer to explain (a shallower one gives a finer map).
+        layers: one other layer to explain (a shallower one gives a finer map), or all that the model joins, in order.
         batch: images per pass.
         progress: show a progress bar.
 
     Raises:
-        SaliencyError: unknown method, or not the model of this backbone.
+        SaliencyError: unknown method, or not the model of this backbone, or it joins other layers.
         BackboneError: unknown backbone, images of another size, or a layer that the graph has a way round.
     """
     if method not in METHODS:
         raise SaliencyError(f"method {method!r} is unknown; expected one of {', '.join(METHODS)}")
-    layer = layer or deepest_layer(model, backbone)
+    layers = tuple(layers) or (deepest_layer(model, backbone),)
     rgb = check_images(model, images)
-    prefix, suffix = split_base(model, layer)
-    forward, explain = compile_forward(prefix), METHODS[method](suffix)
+    prefix, heads = _split_levels(model, layers)
+    forward, explainers = compile_outputs(prefix), [METHODS[method](head) for head in heads]
     raw = np.zeros(images.shape[:3], np.float32)
     for start in tqdm(range(0, len(images), batch), desc=method, disable=not progress, leave=False):
         at = slice(start, start + batch)
-        raw[at] = enlarge(explain(forward(rgb(images[at]))), images.shape[1:3])
+        for explain, activation in zip(explainers, forward(rgb(images[at])), strict=True):
+            cells = activation.shape[1] * activation.shape[2]  # a gradient of a mean is per cell
+            cam = explain(activation) * cells
+            if len(layers) == 1:
+                cam = np.maximum(cam, 0.0)  # as Grad-CAM is defined; of a sum the negative part counts first
+            raw[at] += enlarge(cam, images.shape[1:3])
+    raw = np.maximum(raw, 0.0)
     largest = raw.max(axis=(1, 2), initial=0.0).astype(np.float64)
     scaled = raw / np.where(largest > 0, largest, 1.0)[:, None, None]
-    return SaliencyMaps(scaled.astype(np.float32), largest, method, layer)
+    return SaliencyMaps(scaled.astype(np.float32), largest, method, layers)
+
+
+def _split_levels(model: keras.Model, layers: tuple[str, ...]) -> tuple[keras.Model, list[keras.Model]]:
+    """Model image -> activations of the layers, and for each of them the model activation -> its part of the logit."""
+    if len(layers) == 1:
+        prefix, suffix = split_base(model, layers[0])
+        return prefix, [suffix]
+    tensors = [cut_tensor(model, layer) for layer in layers]
+    names = [found.name for found in model.layers]
+    if "pool_levels" not in names or len(model.get_layer("pool_levels").input) != len(layers):
+        raise SaliencyError(f"model {model.name} does not join the {len(layers)} layers {', '.join(layers)}")
+    joined, score = model.get_layer("pool_levels"), model.get_layer("score")
+    ends = np.cumsum([pooled.shape[-1] for pooled in joined.input])[:-1]
+    kernels = np.split(np.asarray(score.kernel), ends)
+    levels = zip(tensors, joined.input, kernels, strict=True)
+    return keras.Model(model.input, tensors), [_level_head(*level) for level in levels]
+
+
+def _level_head(activation: Any, pooled: Any, kernel: np.ndarray) -> keras.Model:
+    """Model of one level: its activation -> its pooled channels' part of the logit, without the bias."""
+    part = keras.layers.Dense(1, use_bias=False, name="score", dtype="float32")
+    head = keras.Model(activation, part(pooled))
+    part.set_weights([kernel])
+    return head
 
 
 def deepest_layer(model: keras.Model, backbone: str) -> str:
@@ -135,7 +168,10 @@ def _cam(class_name: str) -> Maker:
 
     def make(suffix: keras.Model) -> Callable[[np.ndarray], np.ndarray]:
         visualiser = _tf_keras_vis(class_name)(suffix, model_modifier=_replace_to_linear(), clone=True)
-        options = {"normalize_cam": False, "expand_cam": False, "seek_penultimate_conv_layer": False}
+        options = {
+            "normalize_cam": False, "expand_cam": False, "seek_penultimate_conv_layer": False,
+            "activation_modifier": None,  # the negative part is cut off by the caller
+        }  # fmt: skip
         return lambda activation: np.asarray(visualiser(_logit, activation, penultimate_layer=0, **options))
 
     return make

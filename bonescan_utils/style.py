@@ -124,10 +124,10 @@ def interval_text(row: pd.Series) -> str:
 def arm_style(arm: str, arms: Sequence[str], weights: Weights) -> dict[str, Any]:
     """Returns colour, line and label of an arm: the same in every figure, dashed without pretrained weights.
 
-    A fine-tuned arm has the colour of its backbone, drawn dash-dotted where the frozen arm is shown too.
+    A fine-tuned or multi-level arm has the colour of its backbone, drawn dash-dotted where the frozen arm is shown too.
     """
-    base = arm.removesuffix("_finetuned")
-    unknown = [name for name in arms if name.removesuffix("_finetuned") not in ARM_COLOURS]
+    base = arm.partition("_")[0]
+    unknown = [name for name in arms if name.partition("_")[0] not in ARM_COLOURS]
     spare = SPARE_COLOURS[unknown.index(arm) % len(SPARE_COLOURS)] if arm in unknown else BLACK
     pretrained = is_pretrained(arm, weights)
     twin = base != arm and base in arms

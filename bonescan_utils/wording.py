@@ -22,6 +22,9 @@ WEIGHTS_TEXT = {
 }
 """Kinds of starting weights (`weights.WeightsSource.kind`) in words; an unknown kind is shown as it is."""
 
+PROTOCOL_TEXT = {"": "", "finetuned": " fine-tuned", "multilevel": " multi-level"}
+"""What follows a backbone's title in the name of an arm, by the ending of its name."""
+
 METRIC_TEXT = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "Brier": "Brier score"} | {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
@@ -56,9 +59,9 @@ def format_p(p: float) -> str:
 
 def arm_text(arm: str) -> str:
     """Returns an arm's name as shown: `Proposed`, `VGG16`, `VGG16 fine-tuned`; other names as they are."""
-    backbone, tuned = arm.removesuffix("_finetuned"), " fine-tuned" if arm.endswith("_finetuned") else ""
-    if backbone in BACKBONES:
-        return BACKBONES[backbone].title + tuned
+    backbone, _, protocol = arm.partition("_")
+    if backbone in BACKBONES and protocol in PROTOCOL_TEXT:
+        return BACKBONES[backbone].title + PROTOCOL_TEXT[protocol]
     return "Proposed" if arm == "proposed" else arm
 
 

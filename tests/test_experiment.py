@@ -12,7 +12,7 @@ from bonescan_utils.cohort import ingest
 from bonescan_utils.experiment import (
     all_predictions,
     check_saved,
-    equal_protocol_arms,
+    equal_protocols,
     paper_arms,
     train_arms,
     weights_of,
@@ -73,9 +73,13 @@ def test_what_is_trained_is_listed(run: Run) -> None:
 
 
 def test_arms_of_the_paper_and_of_the_equal_protocol() -> None:
-    predictions = pd.DataFrame({"arm": ["proposed", "vgg16", "xception_finetuned"]})
-    assert paper_arms(predictions)["arm"].tolist() == ["proposed", "vgg16"]
-    assert equal_protocol_arms(predictions, "proposed")["arm"].tolist() == ["proposed", "xception_finetuned"]
+    arms = ["proposed", "vgg16", "vgg16_finetuned", "xception_finetuned"]
+    predictions = pd.DataFrame({"arm": arms})
+    assert paper_arms(predictions, "proposed")["arm"].tolist() == ["proposed", "vgg16"]
+    assert paper_arms(predictions, "vgg16_finetuned")["arm"].tolist() == ["vgg16", "vgg16_finetuned"]
+    groups = equal_protocols(predictions)
+    assert {name: group["arm"].tolist() for name, group in groups.items()} == {"finetuned": arms[2:]}
+    assert not equal_protocols(predictions[:3])
 
 
 def test_a_run_without_a_store_says_what_to_run_first(tmp_path: Path) -> None:

@@ -34,9 +34,9 @@ def results():
     }
 
 
-def make_history(arms=ARMS):
+def make_history(arms=ARMS, l2=np.nan):
     epoch = np.arange(1, 6)
-    columns = {"epoch": epoch, "loss": 1 / epoch, "tuning_loss": 0.3 + 1 / epoch}
+    columns = {"epoch": epoch, "loss": 1 / epoch, "tuning_loss": 0.3 + 1 / epoch, "l2": l2}
     parts = [pd.DataFrame({"arm": arm, **columns, "tuning_auroc": 1 - 0.5 / epoch}) for arm in arms]
     return pd.concat(parts, ignore_index=True)
 
@@ -60,6 +60,9 @@ DRAWN = {
     "groups": lambda r: figures.plot_group_auroc(r["groups"], weights=WEIGHTS, axis="Lesions", note=NOTE),
     "learning": lambda r: figures.plot_learning_curves(
         make_history(), weights=WEIGHTS, best_epoch={"proposed": 4}, note=NOTE
+    ),
+    "learning of a logistic head": lambda r: figures.plot_learning_curves(
+        make_history(ARMS[2:], 10.0 ** np.arange(4, -1, -1)), weights=WEIGHTS, best_epoch={"resnet50": 4}, note=NOTE
     ),
     "flow": lambda r: figures.plot_flow(make_flow(), GROUPS, note=NOTE),
     "primary": lambda r: figures.plot_primary_by_label(CANCERS, note=NOTE),

@@ -7,7 +7,7 @@ import tensorflow as tf
 
 from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import BACKBONES, BackboneError, build_base
-from bonescan_utils.heads import attach_head
+from bonescan_utils.heads import attach_head, pool, pool_levels
 from bonescan_utils.saliency import METHODS, SaliencyError, enlarge, saliency_in_mask, saliency_map
 from bonescan_utils.weights import WeightsSource
 
@@ -19,7 +19,7 @@ def model_of(backbone: str, *, bias: float = 0.0, output: str | None = None) -> 
     source = WeightsSource(backbone, "random", seed=1)
     base = build_base(backbone, input_shape=SHAPE, weights=source, output=output)
     arm = Arm(name="a", backbone=backbone, cut="any", epochs=1, dense_units=8, dropout=0.5)
-    model = keras.Model(base.input, attach_head(base.output, arm, activation_function="sigmoid", seed=7))
+    model = keras.Model(base.input, attach_head(pool(base.output, "avg"), arm, activation_function="sigmoid", seed=7))
     score = model.get_layer("score")
     score.set_weights([np.abs(score.get_weights()[0]), np.array([bias])])  # some evidence in each
     return model
@@ -34,7 +34,17 @@ def plain_gradcam(model: keras.Model, layer: str) -> np.ndarray:
         activation, hidden = both(rgb, training=False)
         logit = hidden @ score.kernel + score.bias
     weights = tf.reduce_mean(tape.gradient(logit, activation), axis=(1, 2), keepdims=True)
-    return tf.nn.relu(tf.reduce_sum(weights * activation, axis=-1)).numpy()
+    cells = activation.shape[1] * activation.shape[2]
+    return tf.nn.relu(cells * tf.reduce_sum(weights * activation, axis=-1)).numpy()
+
+
+def multilevel_model(backbone: str) -> tuple[keras.Model, tuple[str, ...]]:
+    row = BACKBONES[backbone]
+    *taps, output = row.levels
+    arm = Arm(name="m", backbone=backbone, output=output, taps=tuple(taps))
+    base = build_base(backbone, input_shape=SHAPE, weights=WeightsSource(backbone, "random", seed=1), output=output)
+    pooled = pool_levels(base, arm)
+    return keras.Model(base.input, attach_head(pooled, arm, activation_function="sigmoid", seed=7)), row.levels
 
 
 @pytest.mark.parametrize("backbone", BACKBONES)
@@ -43,12 +53,40 @@ def test_gradcam_equals_a_plain_gradient_tape(backbone):
     row = BACKBONES[backbone]
     expected = plain_gradcam(model, row.last_conv)
     found = saliency_map(model, IMAGES, backbone=backbone)
-    assert found.layer == row.last_conv
+    assert found.layers == (row.last_conv,)
     assert found.maps.shape == IMAGES.shape and found.maps.dtype == np.float32
     rebuilt = found.maps * found.raw_max[:, None, None]
     wanted = enlarge(expected, SHAPE[:2])
     np.testing.assert_allclose(rebuilt, wanted, rtol=1e-3, atol=1e-3 * wanted.max())
     assert wanted.max() > 0
+
+
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_a_multilevel_map_adds_up_to_the_logit(backbone):
+    """Class activation mapping by its definition: every level's cells times the head's weights, and nothing lost."""
+    model, layers = multilevel_model(backbone)
+    rgb = np.repeat(IMAGES[..., None], 3, -1).astype(np.float32)
+    outputs = keras.Model(model.input, [model.get_layer(layer).output for layer in layers])(rgb, training=False)
+    outputs = [np.asarray(output) for output in outputs]
+    kernels = np.split(
+        np.asarray(model.get_layer("score").kernel)[:, 0], np.cumsum([o.shape[-1] for o in outputs])[:-1]
+    )
+    levels = [np.tensordot(output, kernel, 1) for output, kernel in zip(outputs, kernels, strict=True)]
+    logit = sum(level.mean((1, 2)) for level in levels) + float(model.get_layer("score").bias[0])
+    scores = np.asarray(model(rgb, training=False))[:, 0]
+    np.testing.assert_allclose(1 / (1 + np.exp(-logit)), scores, rtol=1e-3)
+    wanted = np.maximum(sum(enlarge(level, SHAPE[:2]) for level in levels), 0)
+    found = saliency_map(model, IMAGES, backbone=backbone, layers=layers)
+    assert found.layers == layers and wanted.max() > 0
+    np.testing.assert_allclose(found.maps * found.raw_max[:, None, None], wanted, atol=2e-3 * wanted.max())
+
+
+def test_layers_that_a_model_does_not_join_are_refused():
+    with pytest.raises(SaliencyError, match="does not join the 2 layers"):
+        saliency_map(model_of("vgg16"), IMAGES, backbone="vgg16", layers=["block4_conv3", "block5_conv3"])
+    model, layers = multilevel_model("vgg16")
+    with pytest.raises(SaliencyError, match="does not join the 3 layers"):
+        saliency_map(model, IMAGES, backbone="vgg16", layers=layers[1:])
 
 
 def test_maps_are_scaled_one_by_one_and_the_strength_is_kept():
@@ -90,13 +128,13 @@ def test_a_wrong_layer_model_size_or_method_is_named():
     model = model_of("vgg16", output="block4_pool")
     with pytest.raises(SaliencyError, match=r"block5_conv3.*name a layer"):
         saliency_map(model, IMAGES, backbone="vgg16")
-    assert saliency_map(model, IMAGES, backbone="vgg16", layer="block4_pool").layer == "block4_pool"
+    assert saliency_map(model, IMAGES, backbone="vgg16", layers=["block4_pool"]).layers == ("block4_pool",)
     with pytest.raises(SaliencyError, match="not a flat DenseNet121"):
         saliency_map(model, IMAGES, backbone="densenet121")
     with pytest.raises(SaliencyError, match=r"'scorecam'.*gradcam"):
         saliency_map(model, IMAGES, backbone="vgg16", method="scorecam")
     with pytest.raises(BackboneError, match=r"\(80, 96\).*takes \(96, 80\)"):
-        saliency_map(model, np.zeros((1, 80, 96)), backbone="vgg16", layer="block4_pool")
+        saliency_map(model, np.zeros((1, 80, 96)), backbone="vgg16", layers=["block4_pool"])
 
 
 def test_enlargement_keeps_cells_where_they_are():

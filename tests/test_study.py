@@ -112,7 +112,7 @@ def test_values_keep_their_equals_sign() -> None:
 def test_profiles_differ_as_told() -> None:
     quick, full = make_config("quick"), make_config("full")
     assert quick.n_scans <= 200 and quick.run == "quick"
-    assert {"proposed", "vgg16", "resnet50_finetuned"} <= set(full.arms)
+    assert {"proposed", "vgg16", "vgg16_finetuned", "resnet50_finetuned"} <= set(full.arms)
     assert not any(name.endswith("_finetuned") for name in make_config("study").arms)
 
 

@@ -13,7 +13,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from bonescan_utils import features as features_room
-from bonescan_utils.arms import ARMS, Arm, ArmError, get_arm
+from bonescan_utils.arms import ARMS, Arm, ArmError, get_arm, protocol
 from bonescan_utils.backbones import BACKBONES, build_base, split_base
 from bonescan_utils.descent import Descent, learning_rate
 from bonescan_utils.features import FeatureError, features
@@ -32,6 +32,7 @@ TUNED = Arm(
     batch_size=8, learning_rate=3e-4,
 )  # fmt: skip
 FROZEN = Arm(name="frozen", backbone="vgg16")
+TAPPED = Arm(name="tapped", backbone="vgg16", output="block4_conv1", taps=("block2_conv2", "block3_conv3"), copies=1)
 
 
 @dataclass
@@ -123,6 +124,16 @@ def test_a_row_does_not_depend_on_how_many_scans_there_are(store, source, folder
     np.testing.assert_array_equal(alone.gather(np.arange(3)), full.gather(np.arange(3)))
 
 
+def test_features_of_taps_are_the_means_of_each_layer(store, source, folder):
+    found = get_features(store, TAPPED, source, folder)
+    base = build_base("vgg16", input_shape=(*SIZE, 3), weights=source)
+    names = [*TAPPED.taps, TAPPED.output]
+    whole = keras.Model(base.input, [base.get_layer(name).output for name in names])
+    means = [np.asarray(level).mean((1, 2)) for level in whole(as_rgb(store.images[:5]), training=False)]
+    np.testing.assert_allclose(found.gather(np.arange(5)), np.concatenate(means, 1), rtol=1e-3, atol=1e-3)
+    assert found.gather(np.arange(3), np.ones(3, int)).shape == (3, 128 + 256 + 512)
+
+
 def test_pooled_features_by_way_of_a_cached_cut_are_the_same(store, source, folder):
     direct = get_features(store, FROZEN, source, folder)
     shared = get_features(store, replace(FROZEN, via="block4_pool"), source, folder)
@@ -166,14 +177,20 @@ def test_missing_copies_are_named(store, source, folder):
 
 # ------------------------------------------------------------------------------------------- arms
 def test_the_study_has_the_promised_arms():
-    expected = ["proposed", *BACKBONES, *(f"{b}_finetuned" for b in BACKBONES if b != "vgg16")]
-    assert list(ARMS) == expected
+    others = [b for b in BACKBONES if b != "vgg16"]
+    ends = [*(f"{b}_finetuned" for b in BACKBONES), *(f"{b}_multilevel" for b in others)]
+    assert list(ARMS) == ["proposed", *BACKBONES, *ends]
     for name in BACKBONES:
-        assert get_arm(name).frozen and get_arm(name).backbone == name
-    protocol = {f.name for f in dataclasses.fields(Arm)} - {"name", "backbone", "cut"}
-    finetuned = [ARMS["proposed"], *(a for n, a in ARMS.items() if n.endswith("_finetuned"))]
-    protocols = {tuple(getattr(arm, f) for f in sorted(protocol)) for arm in finetuned}
-    assert len(protocols) == 1
+        assert get_arm(name).frozen and get_arm(name).backbone == name and protocol(name) == "frozen"
+    assert protocol("proposed") == "multilevel" and get_arm("proposed").backbone == "vgg16"
+
+
+@pytest.mark.parametrize("name", ["finetuned", "multilevel"])
+def test_arms_of_one_protocol_differ_in_the_backbone_only(name):
+    settings = {f.name for f in dataclasses.fields(Arm)} - {"name", "backbone", "cut", "output", "taps"}
+    arms = [arm for arm in ARMS.values() if protocol(arm.name) == name]
+    assert [arm.backbone for arm in arms] == list(BACKBONES)
+    assert len({tuple(getattr(arm, field) for field in sorted(settings)) for arm in arms}) == 1
 
 
 @pytest.mark.parametrize(
@@ -183,6 +200,7 @@ def test_the_study_has_the_promised_arms():
         ({"dropout": 1.0}, "dropout=1.0 is not within"),
         ({"cut": None}, "frozen arm"),
         ({"epochs": 0}, "needs epochs >= 1"),
+        ({"taps": ("block3_conv3",)}, "taps need a frozen arm"),
         ({"select": "last", "patience": 3}, "patience=3 has no meaning"),
     ],
 )
@@ -219,8 +237,8 @@ def test_a_frozen_arm_is_logistic_regression_on_standardised_features(store, sou
     reference = make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=2000))
     reference.fit(x[:32], LABELS[:32])
     np.testing.assert_allclose(fitted.predict(found), reference.predict_proba(x)[:, 1], atol=2e-3)
-    best = fitted.history["tuning_auroc"].max()
-    assert fitted.history["tuning_auroc"][fitted.best_epoch - 1] == best
+    losses = fitted.history["tuning_loss"]
+    assert losses[fitted.best_epoch - 1] == losses.min()
     assert roc_auc_score(LABELS[40:], fitted.predict(found, np.arange(40, N))) > 0.9
 
 
@@ -295,10 +313,11 @@ def test_a_training_that_diverges_is_said_in_one_line(monkeypatch, store, source
     "arm",
     [
         FROZEN,
+        TAPPED,
         replace(TUNED, epochs=1, pooling="lse"),
         replace(TUNED, epochs=1, output="block5_conv3", pooling="avg_max"),
     ],
-    ids=["frozen", "lse", "conv"],
+    ids=["frozen", "tapped", "lse", "conv"],
 )
 def test_a_saved_model_scores_images_as_its_features_did(store, source, folder, tmp_path, arm):
     fitted = run(arm, store, source, folder)
