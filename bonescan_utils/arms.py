@@ -133,7 +133,7 @@ def _frozen(backbone: str, via: str | None = None) -> Arm:
 def _multilevel(name: str, backbone: str) -> Arm:
     """Frozen: a logistic head on the pooled activations of four layers of one backbone, joined."""
     *taps, output = BACKBONES[backbone].levels
-    return Arm(name=name, backbone=backbone, output=output, taps=tuple(taps), copies=3)
+    return Arm(name=name, backbone=backbone, output=output, taps=tuple(taps), copies=1)
 
 
 def _study_arms() -> list[Arm]:

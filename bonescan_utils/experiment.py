@@ -21,8 +21,10 @@ from bonescan_utils.features import features
 from bonescan_utils.files import read_csv, read_json, sha256_file, write_csv, write_json
 from bonescan_utils.image_store import ImageStore, open_store
 from bonescan_utils.models import assemble, load_model, predict, save_model
+from bonescan_utils.paired import paired_tests
 from bonescan_utils.profiles import study_arm
 from bonescan_utils.study import Run
+from bonescan_utils.tables import comparison_table
 from bonescan_utils.transfer import Fitted, fit
 from bonescan_utils.weights import WeightsSource, resolve_weights
 
@@ -117,6 +119,39 @@ def equal_protocols(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Return the predictions by protocol, of `finetuned` and `multilevel`, where at least two arms share it."""
     by_protocol = predictions.groupby(predictions["arm"].map(protocol))
     return {name: group for name, group in by_protocol if name != "frozen" and group["arm"].nunique() > 1}
+
+
+def equal_protocol_table(
+    predictions: pd.DataFrame,
+    thresholds: Mapping[str, float],
+    metrics: pd.DataFrame,
+    weights: Mapping[str, str],
+    *,
+    seed: int,
+    n_boot: int,
+) -> pd.DataFrame:
+    """Compare the backbones that were trained by one protocol, each protocol by itself.
+
+    Args:
+        predictions: One row per scan and arm.
+        thresholds: Arm -> threshold.
+        metrics: From `evaluation.metrics_table`, of all these arms.
+        weights: Arm -> kind of its starting weights.
+        seed: Seed of the bootstrap.
+        n_boot: Bootstrap samples.
+
+    Returns:
+        `tables.comparison_table` of each protocol under a column `Protocol`, against the first arm of the protocol,
+        with P values adjusted within it; no rows if no two arms share one.
+    """
+    parts = []
+    for name, group in equal_protocols(predictions).items():
+        reference = str(group["arm"].iloc[0])
+        tests = paired_tests(group, thresholds, reference=reference, seed=seed, n_boot=n_boot)
+        table = comparison_table(metrics[metrics["arm"].isin(group["arm"])], tests, weights)
+        table.insert(0, "Protocol", name)
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=["Protocol", "Arm"])
 
 
 def weights_of(trained: Sequence[Trained]) -> dict[str, str]:

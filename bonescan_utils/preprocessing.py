@@ -30,8 +30,9 @@ DEFAULT_SIZE = (320, 160)
 BODY_THRESHOLD = 0.12
 """Share of the smoothed image's 95th percentile that counts as body (assumption)."""
 
-WINDOW_PERCENTILE = 98.5
-"""Body percentile shown as white (255): hotter pixels, such as a full bladder, are clipped (assumption)."""
+WINDOW_PERCENTILE = 99.8
+"""Body percentile shown as white (255): only the hottest pixels, such as a full bladder, are clipped (assumption;
+set on a cohort of another seed, see docs/levers.md)."""
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from conftest import make_cohort
+from test_evaluation import make_predictions
 
 from bonescan_utils.cohort import ingest
+from bonescan_utils.evaluation import metrics_table
 from bonescan_utils.experiment import (
     all_predictions,
     check_saved,
+    equal_protocol_table,
     equal_protocols,
     paper_arms,
     train_arms,
@@ -80,6 +83,19 @@ def test_arms_of_the_paper_and_of_the_equal_protocol() -> None:
     groups = equal_protocols(predictions)
     assert {name: group["arm"].tolist() for name, group in groups.items()} == {"finetuned": arms[2:]}
     assert not equal_protocols(predictions[:3])
+
+
+def test_backbones_of_one_protocol_are_compared_among_themselves() -> None:
+    arms = ["proposed", "resnet50_multilevel", "vgg16_finetuned", "vgg16", "xception_finetuned"]
+    predictions, thresholds = make_predictions(40, arms=arms), dict.fromkeys(arms, 0.5)
+    weights = dict.fromkeys(arms, "imagenet")
+    metrics = metrics_table(predictions, thresholds, seed=0, n_boot=50)
+    options = {"metrics": metrics, "weights": weights, "seed": 0, "n_boot": 50}
+    table = equal_protocol_table(predictions, thresholds, **options)
+    assert table["Protocol"].tolist() == ["finetuned"] * 2 + ["multilevel"] * 2
+    assert table["Arm"].tolist()[:3] == ["VGG16 fine-tuned", "Xception fine-tuned", "Proposed"]
+    assert (table["AUROC difference"] == "reference").tolist() == [True, False, True, False]
+    assert equal_protocol_table(predictions[predictions["arm"] == "vgg16"], thresholds, **options).empty
 
 
 def test_a_run_without_a_store_says_what_to_run_first(tmp_path: Path) -> None:
