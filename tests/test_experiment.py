@@ -89,8 +89,8 @@ def test_backbones_of_one_protocol_are_compared_among_themselves() -> None:
     arms = ["proposed", "resnet50_multilevel", "vgg16_finetuned", "vgg16", "xception_finetuned"]
     predictions, thresholds = make_predictions(40, arms=arms), dict.fromkeys(arms, 0.5)
     weights = dict.fromkeys(arms, "imagenet")
-    metrics = metrics_table(predictions, thresholds, seed=0, n_boot=50)
-    options = {"metrics": metrics, "weights": weights, "seed": 0, "n_boot": 50}
+    metrics = metrics_table(predictions, thresholds, seed=0, n_boot=100)
+    options = {"metrics": metrics, "weights": weights, "seed": 0, "n_boot": 100}
     table = equal_protocol_table(predictions, thresholds, **options)
     assert table["Protocol"].tolist() == ["finetuned"] * 2 + ["multilevel"] * 2
     assert table["Arm"].tolist()[:3] == ["VGG16 fine-tuned", "Xception fine-tuned", "Proposed"]
