@@ -30,9 +30,10 @@ DEFAULT_SIZE = (320, 160)
 BODY_THRESHOLD = 0.12
 """Share of the smoothed image's 95th percentile that counts as body (assumption)."""
 
-WINDOW_PERCENTILE = 99.8
-"""Body percentile shown as white (255): only the hottest pixels, such as a full bladder, are clipped (assumption;
-set on a cohort of another seed, see docs/levers.md)."""
+WINDOW_PERCENTILE, WINDOW_FACTOR = 90.0, 4.0
+"""White (255) is this many times this percentile of the body's pixels. The percentile lies in ordinary bone, so a full
+bladder or an injection site does not darken the rest, and the factor leaves room above it for hot lesions
+(assumption; set on a cohort of another seed, see docs/levers.md)."""
 
 
 @dataclass(frozen=True)
@@ -210,9 +211,9 @@ def _resample(counts: np.ndarray, box: tuple[float, float, float, float], shape:
 
 
 def _window(panel: np.ndarray) -> np.ndarray:
-    """Return counts as 0-255: white is the `WINDOW_PERCENTILE` of the pixels that show body."""
+    """Return counts as 0-255: white is `WINDOW_FACTOR` times the `WINDOW_PERCENTILE` of the body's pixels."""
     body = panel[panel > BODY_THRESHOLD * np.percentile(panel, 95)]
-    level = float(np.percentile(body, WINDOW_PERCENTILE)) if body.size else 1.0
+    level = WINDOW_FACTOR * float(np.percentile(body, WINDOW_PERCENTILE)) if body.size else 1.0
     return np.round(np.clip(panel / max(level, 1e-6), 0, 1) * 255).astype(np.uint8)
 
 

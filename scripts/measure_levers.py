@@ -41,12 +41,12 @@ CHOICES = {
     "block3_conv3 + block4_conv1-3": LAYERS[:4],
     "block3_conv3 + block4_conv1-3 + block5_conv1": LAYERS[:5],
 }
-SETTINGS = (  # percentile shown as white, (height, width), augmented copies
-    (98.5, (320, 160), 3),
-    (99.5, (320, 160), 0),
-    (99.8, (320, 160), 3),
-    (99.95, (320, 160), 0),
-    (99.8, (448, 224), 0),
+SETTINGS = (  # white is (factor) times (percentile) of the body; (height, width); augmented copies
+    (1.0, 98.5, (320, 160), 0),
+    (1.0, 99.8, (320, 160), 0),
+    (3.0, 95.0, (320, 160), 0),
+    (4.0, 90.0, (320, 160), 2),
+    (4.0, 90.0, (448, 224), 0),
 )
 BANDS = {"0-2": (0, 2), "3-6": (3, 6), "7 or more": (7, np.inf)}
 
@@ -55,9 +55,12 @@ def main(out: Path) -> None:
     """Make the cohort, compute the features of each setting, and write the table."""
     cohort = development_cohort(out)
     rows = []
-    for percentile, size, copies in SETTINGS:
-        found = pooled(out, cohort, percentile, size, copies)
-        rows += list(judged(found, cohort, {"percentile": percentile, "size": f"{size[0]} x {size[1]}"}))
+    for factor, percentile, size, copies in SETTINGS:
+        preprocessing.WINDOW_FACTOR, preprocessing.WINDOW_PERCENTILE = factor, percentile
+        found = pooled(out / f"{factor}_{percentile}_{size[0]}", out, cohort, size, copies)
+        rows += list(
+            judged(found, cohort, {"white": f"{factor:g} x P{percentile:g}", "size": f"{size[0]} x {size[1]}"})
+        )
         pd.DataFrame(rows).to_csv(out / "levers.csv", index=False)
     print(pd.DataFrame(rows).to_string(index=False))
 
@@ -71,14 +74,12 @@ def development_cohort(out: Path) -> pd.DataFrame:
     return table
 
 
-def pooled(out: Path, cohort: pd.DataFrame, percentile: float, size: tuple[int, int], copies: int) -> FeatureStore:
+def pooled(folder: Path, root: Path, cohort: pd.DataFrame, size: tuple[int, int], copies: int) -> FeatureStore:
     """Return the pooled layers of every scan, and of the copies of the training scans."""
-    folder = out / f"store_{percentile}_{size[0]}"
-    if not (folder / "store.json").exists():
-        preprocessing.WINDOW_PERCENTILE = percentile  # read by this process only, hence n_jobs=1
-        build_store(cohort, out, folder, copies=copies, seed=SEED, size=size, n_jobs=1)
+    if not (folder / "store.json").exists():  # the window is set in this process only, hence n_jobs=1
+        build_store(cohort, root, folder, copies=copies, seed=SEED, size=size, n_jobs=1)
     arm = Arm(name="levers", backbone="vgg16", output=LAYERS[-1], taps=LAYERS[:-1], copies=copies)
-    return features(open_store(folder), arm, source=resolve_weights("vgg16", weights="auto"), out_dir=out / "features")
+    return features(open_store(folder), arm, source=resolve_weights("vgg16", weights="auto"), out_dir=folder)
 
 
 def judged(found: FeatureStore, cohort: pd.DataFrame, setting: dict[str, object]) -> Iterator[dict[str, object]]:
