@@ -157,6 +157,7 @@ def plot_learning_curves(
         ax.set(xlabel="L2 penalty (weaker to the right)" if logistic else "Epoch", title=name)
         if logistic:
             ax.set_xscale("log")
+            ax.minorticks_off()
             ax.invert_xaxis()
         else:
             ax.xaxis.set_major_locator(MaxNLocator(integer=True))

@@ -72,18 +72,18 @@ def plot_flow(flow: pd.DataFrame, groups: pd.DataFrame | None = None, *, note: s
     ax = fig.subplots()
     ax.set(xlim=(0, PAGE_MM), ylim=(-height - 1, 1), aspect="equal")
     ax.axis("off")
-    y = 0.0
+    y, column = 0.0, COLUMN if any(asides) else PAGE_MM / 2
     for text, aside, gap in zip(texts, asides, gaps, strict=True):
         if gap:
-            _arrow(ax, (COLUMN, y), (COLUMN, y - gap))
+            _arrow(ax, (column, y), (column, y - gap))
         if gap and aside:
-            _arrow(ax, (COLUMN, y - gap / 2), (ASIDE - WIDE / 2, y - gap / 2))
+            _arrow(ax, (column, y - gap / 2), (ASIDE - WIDE / 2, y - gap / 2))
             _box(ax, ASIDE, y - gap / 2 + _tall(aside) / 2, WIDE, aside, aside=True)
         y -= gap
-        _box(ax, COLUMN, y, WIDE, text)
+        _box(ax, column, y, WIDE, text)
         y -= _tall(text)
     if groups is not None:
-        _branches(ax, groups, y)
+        _branches(ax, groups, y, column)
     return add_footnote(fig, note)
 
 
@@ -102,13 +102,13 @@ def _tall(text: str) -> float:
     return (text.count("\n") + 1) * LINE + 3.5
 
 
-def _branches(ax: Axes, groups: pd.DataFrame, top: float) -> None:
-    """Draws the parts of the last box side by side, joined by one line."""
+def _branches(ax: Axes, groups: pd.DataFrame, top: float, column: float) -> None:
+    """Draws the parts of the last box, whose middle is at `column`, side by side, joined by one line."""
     width = min(WIDE, (PAGE_MM - 4 * (len(groups) + 1)) / len(groups))
     places = [4 + width / 2 + place * (width + 4) for place in range(len(groups))]
     bus = top - 5
-    ax.plot([COLUMN, COLUMN], [top, bus], **STROKE)
-    ax.plot([min(*places, COLUMN), max(*places, COLUMN)], [bus, bus], **STROKE)
+    ax.plot([column, column], [top, bus], **STROKE)
+    ax.plot([min(*places, column), max(*places, column)], [bus, bus], **STROKE)
     for x, row in zip(places, groups.to_dict("records"), strict=True):
         lines = [f"{row['group']} (n = {row['n']:,})"]
         if "n_positive" in row:

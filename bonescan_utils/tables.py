@@ -119,6 +119,19 @@ def _smd(cell: object) -> str:
     return text.replace("-", MINUS)
 
 
+def partition_sizes(df: pd.DataFrame) -> pd.DataFrame:
+    """Counts the scans of each partition.
+
+    Args:
+        df: The cohort: `partition`, `metastasis` (0 or 1).
+
+    Returns:
+        `group, n, n_positive`, a row per partition that has scans, in the order train, tuning, test.
+    """
+    sizes = df.groupby("partition")["metastasis"].agg(n="size", n_positive="sum")
+    return sizes.reindex([name for name in PARTITION_ORDER if name in sizes.index]).rename_axis("group").reset_index()
+
+
 def primary_by_label(df: pd.DataFrame) -> pd.DataFrame:
     """Counts scans by primary cancer and label: `primary_cancer, metastasis, n`, the most frequent first."""
     cancers = df["primary_cancer"].replace("", "unknown")

@@ -176,6 +176,14 @@ def test_flow_shows_every_box():
         assert text in said
 
 
+def test_flow_without_exclusions_stands_in_the_middle():
+    fig = figures.plot_flow(make_flow().assign(n=100, excluded=0, reason=""), GROUPS)
+    assert_nothing_is_cut_off(fig)
+    ax = fig.axes[0]
+    boxes = [text for text in ax.texts if text.get_text().startswith(("Scans in", "Readable", "Used"))]
+    assert len(boxes) == 3 and all(text.get_position()[0] == np.mean(ax.get_xlim()) for text in boxes)
+
+
 def test_flow_that_does_not_add_up_is_refused():
     wrong = make_flow()
     wrong.loc[2, "n"] = 101

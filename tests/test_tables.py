@@ -92,6 +92,13 @@ def test_table_one_by_label_and_of_one_group():
         tables.table_one(make_cohort(), by="fold")
 
 
+def test_partitions_are_counted_in_their_order():
+    df = pd.DataFrame({"partition": ["test", "train", "train", "tuning"], "metastasis": [1, 0, 1, 0]})
+    table = tables.partition_sizes(df)
+    assert table.to_numpy().tolist() == [["train", 2, 1], ["tuning", 1, 0], ["test", 1, 1]]
+    assert tables.partition_sizes(df[:1])["group"].tolist() == ["test"]
+
+
 def test_primary_cancers_are_counted_by_label():
     table = tables.primary_by_label(make_cohort())
     assert table["primary_cancer"].tolist() == ["breast"] * 2 + ["lung"] * 2 + ["kidney"] * 2 + ["unknown"] * 2
