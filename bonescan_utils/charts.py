@@ -102,6 +102,33 @@ def plot_group_auroc(groups: pd.DataFrame, *, weights: Weights, axis: str = "Gro
     return add_footnote(fig, "pos.: scans with metastasis.", weights_sentence(arms, weights), note)
 
 
+@styled
+def plot_folds(folds: pd.DataFrame, *, weights: Weights, note: str = "") -> Figure | None:
+    """AUROC of each fold (a dot) and their mean (a bar), a column per arm; None without folds.
+
+    Args:
+        folds: `arm, repeat, fold, estimate` (`crossval.fold_table`).
+        weights: arm -> kind of its starting weights.
+        note: one more line at the foot.
+    """
+    if folds.empty:
+        return None
+    check_columns(folds, ["arm", "repeat", "fold", "estimate"], "the table of folds")
+    arms, repeats = arms_of(folds), folds["repeat"].nunique()
+    fig = new_figure(COLUMN_MM if len(arms) <= 7 else PAGE_MM, 70)
+    ax = fig.subplots()
+    for place, arm in enumerate(arms):
+        rows, look = folds[folds["arm"] == arm], _dot(arm, arms, weights)
+        shift = (rows["fold"] - rows["fold"].mean()) * 0.5 / max(1, rows["fold"].max())
+        ax.plot(place + shift, rows["estimate"], **look)
+        ax.hlines(rows["estimate"].mean(), place - 0.35, place + 0.35, colors=look["color"])
+    ax.set_xticks(range(len(arms)), [arm_label(arm, weights) for arm in arms], rotation=30, ha="right")
+    ax.set(ylabel="AUROC of a fold", xlim=(-0.6, len(arms) - 0.4))
+    sns.despine(ax=ax)
+    what = f"{folds['fold'].nunique()} folds" + (f", {repeats} repetitions" if repeats > 1 else "") + "; bar: mean."
+    return add_footnote(fig, what, weights_sentence(arms, weights), note)
+
+
 def _dot(arm: str, arms: Sequence[str], weights: Weights) -> dict[str, Any]:
     """How the estimate of an arm is drawn: a dot, hollow without pretrained weights."""
     colour = arm_style(arm, arms, weights)["color"]

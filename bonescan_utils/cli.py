@@ -1,4 +1,4 @@
-"""The command `bonescan`: run, check, predict, phantom, doctor.
+"""The command `bonescan`: run, check, predict, phantom, plan, doctor.
 
 Exit codes: 0 done, 1 a failure of ours or of the machine, 2 input that cannot be used as it is, 130 stopped.
 Bad input never gives a traceback; for any other failure, BONESCAN_DEBUG=1 shows it.
@@ -20,7 +20,7 @@ from bonescan_utils import __version__
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 BAD_INPUT_ERRORS = frozenset(
     "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError ModelError FitError"
-    " FeatureError SaliencyError".split()
+    " FeatureError SaliencyError WorkerError DeviceError".split()
 )
 """Names of the errors whose text is meant for the user, wherever they were raised: here or in a notebook."""
 
@@ -80,7 +80,7 @@ def _run(options: argparse.Namespace) -> int:
     from bonescan_utils.screen import Screen
 
     settings: dict[str, object] = dict(parse_settings(options.parameters))
-    for name in ("manifest", "run"):
+    for name in ("manifest", "run", "folds", "seeds", "scheduler"):
         if getattr(options, name) is not None:
             settings[name] = getattr(options, name)
     project = find_project()
@@ -123,6 +123,27 @@ def _phantom(options: argparse.Namespace) -> int:
 
     manifest = phantom.write_cohort(options.out, n=options.n, seed=options.seed, n_jobs=options.jobs)
     print(f"{options.n} phantom scans: {manifest}")
+    return OK
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from bonescan_utils.plan import first_arms, measured_costs, plan_table
+    from bonescan_utils.profiles import make_config, parse_settings
+    from bonescan_utils.runner import find_project
+
+    settings: dict[str, object] = dict(parse_settings(options.parameters))
+    config = make_config("study", settings | {"folds": options.folds, "seeds": options.seeds})
+    arms = first_arms(options.arms)
+    costs = measured_costs(config, arms, kept=find_project().reports / "calibration.json")
+    table = plan_table(costs, config, arms, n=options.n, workers=options.workers)
+    shown = table.assign(units=table["units"].round().astype(int))
+    print(f"{options.n:,} scans, {len(arms)} arms, {config.folds} folds, {config.seeds} seed(s).")
+    print(f"One machine like this one, {costs.cores} cores; shared: by {options.workers} of them.\n")
+    print(shown.to_string(index=False, float_format=lambda value: f"{value:,.3g}", na_rep=""))
+    if options.csv:
+        from bonescan_utils.files import write_csv
+
+        write_csv(options.csv, table)
     return OK
 
 
@@ -170,6 +191,19 @@ def _parser() -> argparse.ArgumentParser:
     phantom.add_argument("--n", type=_even, default=1000, help="number of scans, even (default: 1000)")
     phantom.add_argument("--seed", type=_seed, default=2022, help="seed of the cohort (default: 2022)")
     phantom.add_argument("--jobs", type=int, default=-1, help="processes (default: one a core)")
+    plan = _command(
+        commands, "plan", _plan, "say what a study of so many scans takes, by what this machine was measured to do",
+        "--n 100000 --arms 6 --folds 5 --workers 100",
+    )  # fmt: skip
+    plan.add_argument("--n", type=_positive, default=1000, help="number of scans (default: 1000)")
+    plan.add_argument("--arms", default="6", help="how many of the study's arms, or their names (default: 6)")
+    plan.add_argument("--folds", default="0", help="folds of a cross-validation (default: 0)")
+    plan.add_argument("--seeds", default="1", help="repetitions of each of its fits (default: 1)")
+    plan.add_argument("--workers", type=_positive, default=1, help="machines that share the work (default: 1)")
+    plan.add_argument("--csv", type=Path, help="also write the table to this file")
+    plan.add_argument(
+        "-p", dest="parameters", action="append", default=[], metavar="NAME=VALUE", help="set a parameter"
+    )
     doctor = _command(commands, "doctor", _doctor, "say what this machine has and lacks", "")
     doctor.add_argument("--weights-dir", default="", help="folder with the official weights files")
     doctor.add_argument("--out", type=Path, default=Path("reports"), help="folder to test for write access")
@@ -184,6 +218,9 @@ def _add_run(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     run.add_argument("--profile", default="study", help="quick, study or full (default: study)")
     run.add_argument("--manifest", metavar="CSV", help="one row per scan (default: the phantom cohort)")
     run.add_argument("--run", metavar="NAME", help="folder under reports/ (default: the profile's name)")
+    run.add_argument("--folds", metavar="K", help="also cross-validate: every scan is scored by arms that never saw it")
+    run.add_argument("--seeds", metavar="R", help="repeat each fit of the cross-validation with R seeds (default: 1)")
+    run.add_argument("--scheduler", metavar="ADDRESS", help="share the work out over a Dask cluster (tcp://host:8786)")
     run.add_argument(
         "-p",
         dest="parameters",
@@ -216,6 +253,12 @@ def _even(text: str) -> int:
     """Return an even number above 0: half of the phantoms have metastases."""
     if not text.isdecimal() or int(text) < 2 or int(text) % 2:
         raise argparse.ArgumentTypeError(f"expected an even number of 2 or more, got {text!r}")
+    return int(text)
+
+
+def _positive(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of 1 or more, got {text!r}")
     return int(text)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from bonescan_utils.loading import load_file, load_scan, resolve
 from bonescan_utils.manifest import check_paths, is_phantom, lines_of, patient_key, read_manifest
 from bonescan_utils.problems import ManifestError, Problem
 from bonescan_utils.scan import VIEWS, Scan, ScanError, require_quality
+from bonescan_utils.workers import in_order
 
 __all__ = ["Ingest", "check", "describe", "ingest", "load_file", "load_scan"]
 
@@ -87,13 +89,9 @@ def ingest(df: pd.DataFrame, root: str | Path, *, n_jobs: int = -1, progress: bo
 
 def _outcomes(rows: list[dict[str, Any]], root: Path, n_jobs: int, progress: bool) -> Iterator[dict[str, Any]]:
     """Gives the outcome of each row in order, in parallel where that pays."""
-    from joblib import Parallel, delayed
-    from tqdm import tqdm
-
-    workers = 1 if len(rows) < SERIAL_BELOW else n_jobs
-    pool = Parallel(n_jobs=workers, return_as="generator", batch_size=8)
-    done = pool(delayed(_outcome)(row, root) for row in rows)
-    yield from tqdm(done, total=len(rows), desc="Reading scans", unit="scan", disable=not progress)
+    processes = 1 if len(rows) < SERIAL_BELOW else n_jobs
+    outcome = partial(_outcome, root=root.resolve())
+    yield from in_order(outcome, rows, label="Reading scans", n_jobs=processes, progress=progress)
 
 
 def _outcome(row: Mapping[str, Any], root: Path) -> dict[str, Any]:

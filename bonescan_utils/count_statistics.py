@@ -5,18 +5,18 @@ A cohort whose labels can be read off total counts or hottest pixel rewards a ne
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from tqdm import tqdm
 
 from bonescan_utils.loading import load_scan
 from bonescan_utils.scan import Scan
+from bonescan_utils.workers import in_order
 
 STATISTICS = ("total", "maximum", "p99.9", "p99", "median")
 """Of each view: all counts, the hottest pixel, percentiles of all pixels, the median of the pixels with counts."""
@@ -41,8 +41,10 @@ def count_statistics(scan: Scan) -> dict[str, float]:
 def cohort_statistics(used: pd.DataFrame, root: Path, *, n_jobs: int = -1, progress: bool = True) -> pd.DataFrame:
     """Return one row a scan: scan_id, patient_id, partition, metastasis and the statistics of its views."""
     rows = used.to_dict("records")
-    work = Parallel(n_jobs=n_jobs, return_as="generator")(delayed(_of_row)(row, Path(root)) for row in rows)
-    table = pd.DataFrame(list(tqdm(work, "count statistics", len(rows), disable=not progress, unit="scan")))
+    work = in_order(
+        partial(_of_row, root=Path(root).resolve()), rows, label="count statistics", n_jobs=n_jobs, progress=progress
+    )
+    table = pd.DataFrame(list(work))
     known = used[["scan_id", "patient_id", "partition", "metastasis"]].reset_index(drop=True)
     return pd.concat([known, table], axis=1)
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from bonescan_utils.arms import Arm
+from bonescan_utils.devices import memory_explained
 
 HEAD_LAYERS = ("hidden", "score")
 
@@ -31,6 +32,9 @@ def learning_rate(arm: Arm, step: int, *, steps_per_epoch: int) -> float:
 class Descent:
     """AdamW on the binary cross-entropy of a model that gives logits.
 
+    Made inside the scope of a `tf.distribute` strategy, it shares each batch out among the strategy's devices; the
+    loss is the mean over the whole batch, so that the steps are those of one device.
+
     Attributes:
         rate: step size of the last step (of the layers after the cut).
     """
@@ -45,8 +49,9 @@ class Descent:
             ([v for v in variables if id(v) in head], arm.head_learning_rate or arm.learning_rate),
         ]
         self._optimizers = [_adamw(group, rate, arm.weight_decay) for group, rate in self._groups]
-        self._averages = [tf.Variable(v.value) for v in variables] if arm.ema else []
-        self._momentum = tf.Variable(0.0, trainable=False)
+        one = tf.VariableAggregation.ONLY_FIRST_REPLICA  # every replica holds the same average
+        self._averages = [tf.Variable(tf.identity(v.value), aggregation=one) for v in variables] if arm.ema else []
+        self._strategy = tf.distribute.get_strategy()
         self._train = self._compile()
 
     def step(self, x: np.ndarray, y: np.ndarray) -> float:
@@ -56,11 +61,25 @@ class Descent:
             optimizer.learning_rate = rate * share
         self.rate = self.arm.learning_rate * share
         # The first steps weigh less: an average that starts at the initial weights forgets them soon.
-        self._momentum.assign(min(self.arm.ema, (1 + self._count) / (10 + self._count)))
+        momentum = min(self.arm.ema, (1 + self._count) / (10 + self._count))
         self._count += 1
         smooth = self.arm.label_smoothing
         target = np.asarray(y, np.float32) * (1 - smooth) + smooth / 2
-        return float(self._train(tf.constant(x, tf.float32), tf.constant(target)))
+        with memory_explained(f"training {self.arm.name}, {len(x)} scans at a time"):
+            return self._run(np.asarray(x, np.float32), target, momentum)
+
+    def _run(self, x: np.ndarray, target: np.ndarray, momentum: float) -> float:
+        """One step on one device, or on several with a share of the batch each; the loss of the whole batch."""
+        devices, rest = self._strategy.num_replicas_in_sync, (tf.constant(momentum),)
+        weight = np.full(len(x), 1.0 / len(x), np.float32)
+        if devices == 1:
+            return float(self._train(tf.constant(x), tf.constant(target), tf.constant(weight), *rest))
+        short = max(0, devices - len(x))  # no device goes without: scans that weigh nothing fill a small batch up
+        at, weight = np.arange(len(x) + short) % len(x), np.append(weight, np.zeros(short, np.float32))
+        shares = [np.array_split(values, devices) for values in (x[at], target[at], weight)]
+        deal = self._strategy.experimental_distribute_values_from_function
+        dealt = [deal(lambda c, parts=parts: tf.constant(parts[c.replica_id_in_sync_group])) for parts in shares]
+        return float(self._strategy.reduce(tf.distribute.ReduceOp.SUM, self._train(*dealt, *rest), axis=None))
 
     @contextmanager
     def averaged(self) -> Iterator[None]:
@@ -75,23 +94,29 @@ class Descent:
                 variable.assign(value)
 
     def _compile(self):  # type: ignore[no-untyped-def]  # a tf.function
-        model, momentum = self.model, self._momentum
-        signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32), tf.TensorSpec([None], tf.float32)]
+        model, several = self.model, self._strategy.num_replicas_in_sync > 1
+        per_scan, number = tf.TensorSpec([None], tf.float32), tf.TensorSpec([], tf.float32)
+        signature = [tf.TensorSpec(model.inputs[0].shape, tf.float32), per_scan, per_scan, number]
 
-        @tf.function(input_signature=signature)
-        def train(x: tf.Tensor, target: tf.Tensor) -> tf.Tensor:
+        def train(x: tf.Tensor, target: tf.Tensor, weight: tf.Tensor, momentum: tf.Tensor) -> tf.Tensor:
             variables = model.trainable_variables
             with tf.GradientTape() as tape:
                 logits = model(tf.cast(x, model.inputs[0].dtype), training=True)[:, 0]
-                loss = tf.reduce_mean(tf.nn.sigmoid_cross_entropy_with_logits(target, logits))
-            gradients = dict(zip(map(id, variables), tape.gradient(loss, variables), strict=True))
+                loss = tf.reduce_sum(weight * tf.nn.sigmoid_cross_entropy_with_logits(target, logits))
+            found = tape.gradient(loss, variables)
+            if several:
+                found = tf.distribute.get_replica_context().all_reduce(tf.distribute.ReduceOp.SUM, found)
+            gradients = dict(zip(map(id, variables), found, strict=True))
             for optimizer, (group, _) in zip(self._optimizers, self._groups, strict=True):
                 optimizer.apply([gradients[id(v)] for v in group], group)
             for average, variable in zip(self._averages, variables, strict=False):
                 average.assign(momentum * average + (1.0 - momentum) * variable)
             return loss
 
-        return train
+        if not several:
+            return tf.function(train, input_signature=signature)
+        strategy = self._strategy
+        return tf.function(lambda *shares: strategy.run(train, shares), reduce_retracing=True)
 
 
 def _layer_variables(model: keras.Model, name: str) -> list[keras.Variable]:

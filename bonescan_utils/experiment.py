@@ -6,34 +6,23 @@ one that notebook 04 compares, and a comparison that was cut short goes on with 
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import keras
 import numpy as np
 import pandas as pd
 
-from bonescan_utils import provenance
-from bonescan_utils.arms import Arm, protocol
-from bonescan_utils.features import features
-from bonescan_utils.files import read_csv, read_json, sha256_file, write_csv, write_json
-from bonescan_utils.image_store import ImageStore, open_store
-from bonescan_utils.models import assemble, load_model, predict, save_model
+from bonescan_utils.arms import protocol
+from bonescan_utils.crossval import out_of_fold
+from bonescan_utils.files import read_csv
+from bonescan_utils.fits import Fit, complete, with_keys
+from bonescan_utils.image_store import open_store
+from bonescan_utils.models import load_model, predict
 from bonescan_utils.paired import paired_tests
-from bonescan_utils.profiles import study_arm
 from bonescan_utils.study import Run
 from bonescan_utils.tables import comparison_table
-from bonescan_utils.transfer import Fitted, fit
-from bonescan_utils.weights import WeightsSource, resolve_weights
-
-NOT_TRAINING = frozenset(
-    f"{name}.py"
-    for name in "charts figures flow pictures style wording tables evaluation curves groups paired intervals"
-    " predictions saliency explanation study".split()
-)
-"""Modules that training does not run: a change in them alone does not make a trained arm stale."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +37,7 @@ class Trained:
         best_epoch: The epoch that was kept.
         model: The saved model.
         reused: Whether it was there already.
+        source: Kind, file, md5 and note of those weights.
     """
 
     name: str
@@ -57,6 +47,7 @@ class Trained:
     best_epoch: int
     model: Path
     reused: bool
+    source: Mapping[str, Any]
 
 
 def train_arms(
@@ -84,20 +75,64 @@ def train_arms(
         WeightsError: Weights that were asked for are not to be had.
         FitError: A partition lacks one of the two labels.
     """
-    store, cohort = open_store(run.need("store")), run.cohort
-    images = _store_hash(run.path("store"))
-    trained = []
-    for name in dict.fromkeys(names):
-        arm = study_arm(name, copies=copies, epochs=epochs)
-        source = resolve_weights(arm.backbone, weights=weights, weights_dir=weights_dir or None, seed=seed)
-        key = _key(arm, source, cohort, images, seed)
-        if _stored(run, name).get("key") != key:
-            _train(run, arm, source, store, cohort, key, seed)
-            trained.append(_load(run, name, reused=False))
-        else:
-            trained.append(_load(run, name, reused=True))
-            print(f"{name}: trained already, kept")  # noqa: T201  # shown in the notebook
+    run.need("store"), run.need("cohort.csv")
+    fits = with_keys([
+        Fit(folder=str(run.folder), arm=name, seed=seed, weights=weights, weights_dir=weights_dir, copies=copies,
+            epochs=epochs)
+        for name in dict.fromkeys(names)
+    ])  # fmt: skip
+    trained = [_load(run, each, reused=there) for each, there in zip(fits, complete(fits), strict=True)]
+    for arm in trained:
+        if arm.reused:
+            print(f"{arm.name}: trained already, kept")  # noqa: T201  # shown in the notebook
     return trained
+
+
+def cross_validate(
+    run: Run,
+    names: Sequence[str],
+    *,
+    folds: int,
+    seeds: int = 1,
+    seed: int,
+    weights: str = "auto",
+    weights_dir: str = "",
+    copies: int = -1,
+    epochs: int = -1,
+) -> pd.DataFrame:
+    """Train every arm once per fold and repetition, and return the scores of the scans it never saw.
+
+    What is there already is kept: another arm, fold or repetition costs only itself.
+
+    Args:
+        run: The run; its image store must hold the augmented copies of every scan.
+        names: Arms by name.
+        folds: Number of folds; 0 for no cross-validation.
+        seeds: Repetitions of each fit, each with a seed and a tuning part of its own.
+        seed: Seed of the study: of the folds, and of repetition 0.
+        weights: As in :func:`train_arms`; so are the rest.
+        weights_dir: Folder with the official weights files; '' for none.
+        copies: At most this many augmented copies a scan; -1 as the arm says.
+        epochs: At most this many epochs; -1 as the arm says.
+
+    Returns:
+        `crossval.out_of_fold`; no rows without folds.
+
+    Raises:
+        FitError: A partition lacks one of the two labels.
+        ManifestError: A label has fewer patients than there are folds.
+        WorkerError: On a cluster: a task failed.
+    """
+    if not folds:
+        return out_of_fold([])
+    fits = with_keys([
+        Fit(folder=str(run.folder), arm=name, seed=seed, weights=weights, weights_dir=weights_dir, copies=copies,
+            epochs=epochs, folds=folds, fold=fold, repeat=repeat)
+        for name in dict.fromkeys(names) for repeat in range(seeds) for fold in range(folds)
+    ])  # fmt: skip
+    there = complete(fits)
+    print(f"{len(fits)} fits: {sum(there)} were there, {len(fits) - sum(there)} done now")  # noqa: T201
+    return out_of_fold([(each.fold, each.repeat, each.scores()) for each in fits])
 
 
 def all_predictions(trained: Sequence[Trained]) -> pd.DataFrame:
@@ -159,13 +194,9 @@ def weights_of(trained: Sequence[Trained]) -> dict[str, str]:
     return {arm.name: arm.weights for arm in trained}
 
 
-def weights_table(run: Run, trained: Sequence[Trained]) -> pd.DataFrame:
+def weights_table(trained: Sequence[Trained]) -> pd.DataFrame:
     """Return one row per arm: arm, backbone, weights, file, md5, note, best_epoch."""
-    rows = []
-    for arm in trained:
-        record = _stored(run, arm.name)
-        rows.append({"arm": arm.name, **record["weights"], "best_epoch": arm.best_epoch})
-    return pd.DataFrame(rows)
+    return pd.DataFrame([{"arm": arm.name, **arm.source, "best_epoch": arm.best_epoch} for arm in trained])
 
 
 def check_saved(run: Run, arm: Trained, *, n: int = 8) -> pd.DataFrame:
@@ -186,64 +217,15 @@ def check_saved(run: Run, arm: Trained, *, n: int = 8) -> pd.DataFrame:
     return shown.assign(saved_model=scores, difference=scores - shown["y_score"])
 
 
-def _train(
-    run: Run, arm: Arm, source: WeightsSource, store: ImageStore, cohort: pd.DataFrame, key: str, seed: int
-) -> None:
-    """Train one arm; its record is written last, so that a cut leaves no arm that looks whole."""
-    found = features(store, arm, source=source, out_dir=run.path("features"))
-    labels, partitions = cohort["metastasis"].to_numpy(), cohort["partition"].to_numpy()
-    fitted = fit(arm, found, labels, partitions, seed=seed)
-    predictions = cohort[["scan_id", "patient_id", "partition"]].assign(
-        arm=arm.name, y_true=labels, y_score=fitted.predict(found)
-    )
-    folder = run.path(f"arms/{arm.name}")
-    (folder / "record.json").unlink(missing_ok=True)
-    columns = ["scan_id", "patient_id", "arm", "partition", "y_true", "y_score"]
-    write_csv(folder / "predictions.csv", predictions[columns])
-    write_csv(folder / "history.csv", fitted.history.assign(arm=arm.name))
-    save_model(assemble(fitted), run.path(f"models/{arm.name}.keras"), fitted)
-    write_json(folder / "record.json", _record(fitted, key, found.seconds))
-    keras.backend.clear_session()
-    gc.collect()
-
-
-def _record(fitted: Fitted, key: str, seconds: float) -> Mapping[str, object]:
-    return {
-        "key": key,
-        "arm": asdict(fitted.arm),
-        "weights": fitted.source.to_dict(),
-        "best_epoch": fitted.best_epoch,
-        "seed": fitted.seed,
-        "feature_seconds": round(seconds, 1),
-    }
-
-
-def _load(run: Run, name: str, *, reused: bool) -> Trained:
+def _load(run: Run, fit: Fit, *, reused: bool) -> Trained:
     """Return a trained arm from its files, which are listed among what the notebook wrote."""
-    folder, model = run.path(f"arms/{name}"), run.path(f"models/{name}.keras")
-    record = _stored(run, name)
-    predictions = read_csv(folder / "predictions.csv")
-    run.add(folder / "predictions.csv", rows=len(predictions))
-    run.add(folder / "history.csv")
-    run.add(model)
-    history = read_csv(folder / "history.csv", numbers=("lr", "l2"))
-    return Trained(name, record["weights"]["weights"], predictions, history, int(record["best_epoch"]), model, reused)
-
-
-def _stored(run: Run, name: str) -> dict:
-    """Return the record of a trained arm; empty if it is not there whole."""
-    record = run.path(f"arms/{name}/record.json")
-    whole = record.exists() and run.path(f"models/{name}.keras").exists()
-    return read_json(record) if whole else {}
-
-
-def _key(arm: Arm, source: WeightsSource, cohort: pd.DataFrame, images: str, seed: int) -> str:
-    """Return a hash of all that a trained arm depends on."""
-    rows = cohort[["scan_id", "metastasis", "partition"]].to_csv(index=False)
-    code = provenance.code_hash(without=NOT_TRAINING)
-    versions = provenance.versions(provenance.DECISIVE)
-    return provenance.digest([asdict(arm), source.identity, rows, images, seed, code, versions])
-
-
-def _store_hash(folder: Path) -> str:
-    return provenance.digest([(path.name, sha256_file(path)) for path in sorted(folder.glob("*.npy"))])
+    record = fit.record()
+    predictions = fit.scores()
+    run.add(fit.place / "predictions.csv", rows=len(predictions))
+    run.add(fit.place / "history.csv")
+    run.add(fit.model)
+    history = read_csv(fit.place / "history.csv", numbers=("lr", "l2"))
+    weights = record["weights"]
+    return Trained(
+        fit.arm, weights["weights"], predictions, history, int(record["best_epoch"]), fit.model, reused, weights
+    )

@@ -18,6 +18,7 @@ from matplotlib.figure import Figure
 
 from bonescan_utils.charts import (
     plot_count_statistics,
+    plot_folds,
     plot_forest,
     plot_group_auroc,
     plot_learning_curves,
@@ -57,6 +58,7 @@ __all__ = [
     "plot_confusion",
     "plot_count_statistics",
     "plot_flow",
+    "plot_folds",
     "plot_forest",
     "plot_group_auroc",
     "plot_learning_curves",

@@ -9,6 +9,8 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from bonescan_utils.devices import memory_explained, use_xla
+
 Forward = Callable[[np.ndarray], np.ndarray]
 Reader = Callable[[slice], np.ndarray]
 
@@ -22,7 +24,7 @@ def compile_forward(model: keras.Model) -> Forward:
 def compile_outputs(model: keras.Model) -> Callable[[np.ndarray], list[np.ndarray]]:
     """As :func:`compile_forward`, for a model of one or several outputs: the list of them."""
 
-    @tf.function
+    @tf.function(jit_compile=use_xla() or None)
     def forward(x: tf.Tensor) -> list[tf.Tensor]:
         found = model(tf.cast(x, model.inputs[0].dtype), training=False)
         return [tf.cast(output, tf.float32) for output in (found if isinstance(found, list | tuple) else [found])]
@@ -40,7 +42,9 @@ def run_in_batches(forward: Forward, read: Reader, n: int, *, batch: int, label:
     for start in tqdm(range(0, n, batch), desc=label, disable=not label, unit="batch", leave=False):
         x = read(slice(start, min(start + batch, n)))
         filled = np.concatenate([x, np.repeat(x[-1:], batch - len(x), axis=0)]) if len(x) < batch else x
-        yield forward(filled)[: len(x)]
+        with memory_explained(f"{batch} images at a time"):
+            found = forward(filled)[: len(x)]
+        yield found
 
 
 def as_rgb(images: np.ndarray) -> np.ndarray:

@@ -9,17 +9,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from joblib import Parallel, delayed
-from tqdm import tqdm
 
 from bonescan_utils.files import read_json, read_text_csv, write_atomic, write_csv, write_json
 from bonescan_utils.loading import load_scan
 from bonescan_utils.preprocessing import DEFAULT_SIZE, draw_jitter, prepare
 from bonescan_utils.scan import ScanError
+from bonescan_utils.workers import in_order
 
 
 @dataclass(frozen=True)
@@ -51,6 +51,7 @@ def build_store(
     out: Path,
     *,
     copies: int = 0,
+    copies_of_all: bool = False,
     seed: int = 0,
     layout: str = "side_by_side",
     size: tuple[int, int] = DEFAULT_SIZE,
@@ -64,6 +65,7 @@ def build_store(
         root: The folder its paths are relative to.
         out: The store's folder; an older store there is replaced, file by file.
         copies: Copies K of each scan of partition `train`.
+        copies_of_all: Of each scan instead: in a cross-validation every scan is trained on in some fold.
         seed: Seed of the copies.
         layout: A key of `preprocessing.LAYOUTS`.
         size: (height, width) of an image.
@@ -78,15 +80,13 @@ def build_store(
         raise ValueError("the cohort has no scan: nothing to prepare")
     rows = used.to_dict("records")
     in_train = (used["partition"] == "train").to_numpy()
-    wanted = np.where(in_train, copies, 0)
-    tasks = (
-        delayed(_prepare_all)(row, Path(root), int(n), [seed, zlib.crc32(str(row["scan_id"]).encode())], layout, size)
-        for row, n in zip(rows, wanted, strict=True)
-    )
-    work = Parallel(n_jobs=n_jobs, return_as="generator")(tasks)
-    _write_arrays(
-        Path(out), tqdm(work, "images", len(rows), disable=not progress, unit="scan"), len(rows), wanted, size
-    )
+    wanted = np.where(in_train | copies_of_all, copies, 0)
+    tasks = [
+        (row, int(n), [seed, zlib.crc32(str(row["scan_id"]).encode())]) for row, n in zip(rows, wanted, strict=True)
+    ]
+    prepare_one = partial(_prepare_all, root=Path(root).resolve(), layout=layout, size=size)
+    work = in_order(prepare_one, tasks, label="images", n_jobs=n_jobs, progress=progress)
+    _write_arrays(Path(out), work, len(rows), wanted, size)
     index = pd.DataFrame({"scan_id": used["scan_id"].astype(str), "copies": wanted})
     write_csv(Path(out) / "index.csv", index)
     write_json(Path(out) / "store.json", {"layout": layout, "size": list(size), "copies": copies, "seed": seed})
@@ -110,9 +110,10 @@ def open_store(out: Path) -> ImageStore:
 
 
 def _prepare_all(
-    row: dict, root: Path, copies: int, seed: list[int], layout: str, size: tuple[int, int]
+    task: tuple[dict, int, list[int]], root: Path, layout: str, size: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return a scan's image (h, w) and its copies (K, h, w)."""
+    """Return a scan's image (h, w) and its copies (K, h, w), of a row, the number of copies, and their seed."""
+    row, copies, seed = task
     scan = load_scan({str(key): value for key, value in row.items()}, root)
     rng = np.random.default_rng(seed)
     try:

@@ -50,13 +50,62 @@ def assign_partitions(df: pd.DataFrame, *, seed: int) -> pd.Series:
     if len(given) and given.iloc[0] != "":
         _check_given(df, given)
         return given.rename("partition")
-    keys = df["patient_id"].map(patient_key)
-    order = pd.DataFrame({"key": keys, "scan": df["scan_id"].map(str)}).sort_values(["key", "scan"]).index
-    folds = _folds(df.loc[order], keys.loc[order], seed)
+    folds = _folds(df, seed)
     n_folds = int(folds.max()) + 1
     n_test, n_tuning = max(1, round(0.2 * n_folds)), max(1, round(0.1 * n_folds))
     names = ["test"] * n_test + ["tuning"] * n_tuning + ["train"] * (n_folds - n_test - n_tuning)
-    return folds.map(lambda fold: names[fold]).astype("str").reindex(df.index).rename("partition")
+    return folds.map(lambda fold: names[fold]).astype("str").rename("partition")
+
+
+def assign_folds(df: pd.DataFrame, *, folds: int, seed: int) -> pd.Series:
+    """Assigns every scan to one of `folds` folds for cross-validation, whole patients at a time.
+
+    Stratified and reproducible as `assign_partitions`; partitions that are given play no part.
+
+    Args:
+        df: A manifest or a cohort.
+        folds: Number of folds, 2 or more.
+        seed: Any whole number >= 0.
+
+    Returns:
+        The fold of each row, 0 to `folds` - 1, with its index.
+
+    Raises:
+        ManifestError: A label has fewer patients than there are folds.
+        ValueError: `folds` is below 2.
+    """
+    if folds < 2:
+        raise ValueError(f"folds is {folds}; expected 2 or more")
+    return _folds(df, seed, wanted=folds).rename("fold")
+
+
+def fold_partitions(df: pd.DataFrame, *, folds: int, fold: int, seed: int, repeat: int = 0) -> pd.Series:
+    """Returns the partition of each scan when one fold is the test part.
+
+    The tuning part is cut from the other folds, by patient and stratified, in such a share that the three parts are
+    about those of the study (a tenth of all scans). Another `repeat` cuts another tuning part; the folds stay.
+
+    Args:
+        df: A manifest or a cohort.
+        folds: Number of folds.
+        fold: The one to test on, 0 to `folds` - 1.
+        seed: Seed of the study.
+        repeat: Number of the repetition, from 0.
+
+    Raises:
+        ManifestError: Too few patients of a label for so many folds.
+        ValueError: There is no such fold.
+    """
+    if not 0 <= fold < folds:
+        raise ValueError(f"fold is {fold}; expected 0 to {folds - 1}")
+    held_out = assign_folds(df, folds=folds, seed=seed) == fold
+    rest = df[~held_out]
+    parts = max(2, round(FOLDS * (folds - 1) / folds))
+    inner = int(np.random.SeedSequence([seed, folds, fold, repeat]).generate_state(1)[0])
+    tuning = _folds(rest, inner, most=parts) == 0
+    partitions = pd.Series("train", index=df.index, dtype="str").where(~held_out, "test")
+    partitions.loc[tuning.index[tuning]] = "tuning"
+    return partitions.rename("partition")
 
 
 def _check_given(df: pd.DataFrame, given: pd.Series) -> None:
@@ -69,8 +118,15 @@ def _check_given(df: pd.DataFrame, given: pd.Series) -> None:
         raise _error(df, "metastasis", f"labels {sorted(labels)} in train", "both labels in train")
 
 
-def _folds(df: pd.DataFrame, keys: pd.Series, seed: int) -> pd.Series:
-    """Returns the fold of each row, 0 to 9, or fewer folds where a label has fewer than ten patients."""
+def _folds(df: pd.DataFrame, seed: int, *, wanted: int = 0, most: int = FOLDS) -> pd.Series:
+    """Returns the fold of each row: of `wanted` folds, or of `most`, fewer where a label has fewer patients.
+
+    It does not depend on the order of the rows.
+    """
+    index = df.index
+    keys = df["patient_id"].map(patient_key)
+    order = pd.DataFrame({"key": keys, "scan": df["scan_id"].map(str)}).sort_values(["key", "scan"]).index
+    df, keys = df.loc[order], keys.loc[order]
     from sklearn.model_selection import StratifiedGroupKFold
 
     per_label = keys.groupby(df["metastasis"]).nunique()
@@ -78,13 +134,16 @@ def _folds(df: pd.DataFrame, keys: pd.Series, seed: int) -> pd.Series:
     if fewest < MIN_PATIENTS:
         found = f"{fewest} patients with the rarer label"
         raise _error(df, "metastasis", found, f"{MIN_PATIENTS} or more patients of each label, to split them")
-    n_folds = min(FOLDS, fewest)
+    if wanted > fewest:
+        found = f"{fewest} patients with the rarer label"
+        raise _error(df, "metastasis", found, f"{wanted} or more patients of each label, for {wanted} folds")
+    n_folds = wanted or min(most, fewest)
     strata = _strata(df, keys, n_folds)
     splitter = StratifiedGroupKFold(n_folds, shuffle=True, random_state=seed)
     folds = pd.Series(-1, index=df.index)
     for fold, (_, held_out) in enumerate(splitter.split(np.zeros(len(df)), strata, groups=keys)):
         folds.iloc[held_out] = fold
-    return folds
+    return folds.reindex(index)
 
 
 def _strata(df: pd.DataFrame, keys: pd.Series, n_folds: int) -> pd.Series:

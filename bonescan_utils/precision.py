@@ -55,6 +55,9 @@ def _gpu_capability() -> tuple[int, int] | None:
     """Lowest compute capability among the GPUs TensorFlow sees; None without a GPU."""
     import tensorflow as tf
 
+    from bonescan_utils.devices import prepare
+
+    prepare()
     gpus = tf.config.list_physical_devices("GPU")
     details = [tf.config.experimental.get_device_details(gpu) for gpu in gpus]
     return min((d.get("compute_capability", (0, 0)) for d in details), default=None)

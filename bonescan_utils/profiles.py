@@ -37,6 +37,13 @@ def _known_arm(name: str) -> str:
     return get_arm(name).name
 
 
+def _no_single_fold(folds: int) -> int:
+    """Raise a ValueError for one fold, which leaves nothing to train on."""
+    if folds == 1:
+        raise ValueError("expected 0 (none) or 2 and more")
+    return folds
+
+
 ArmName = Annotated[str, AfterValidator(_known_arm)]
 
 
@@ -61,6 +68,12 @@ class StudyConfig(BaseModel):
     arms: Annotated[list[ArmName], BeforeValidator(_listed)] = Field(SIX_ARMS, description="arms to compare")
     weights: Literal["imagenet", "auto", "random"] = Field("auto", description="what the backbones start from")
     weights_dir: str = Field("", description="folder with the official weights files")
+    folds: Annotated[int, AfterValidator(_no_single_fold)] = Field(
+        0, ge=0, le=50, description="folds of a cross-validation beside the held-out test scans; 0 for none"
+    )
+    seeds: int = Field(1, ge=1, le=50, description="repetitions of each fit of the cross-validation")
+    keep_features: bool = Field(False, description="keep activations at the cut, which are large, after the run")
+    scheduler: str = Field("", description="address of a Dask scheduler; '' to work on this machine only")
     n_boot: int = Field(2000, ge=50, le=100_000, description="bootstrap samples for intervals")
     n_examples: int = Field(3, ge=1, le=12, description="scans a row of the Grad-CAM figures")
     n_jobs: int = Field(-1, description="processes for reading scans; -1 for one a core")
@@ -80,7 +93,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 """What each profile sets; all else is the default of StudyConfig."""
 
-NEVER_STALE = frozenset({"run_dir", "manifest", "n_jobs", "weights_dir"})
+NEVER_STALE = frozenset({"run_dir", "manifest", "n_jobs", "weights_dir", "scheduler"})
 """Parameters of which a new value does not by itself make a result stale (what they point to may)."""
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import nbformat
 
-from bonescan_utils.files import write_text
+from bonescan_utils.files import read_text_csv, write_text
 
 ALLOWED_TAGS = frozenset(
     "a abbr b blockquote br code dd div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p pre small span strong"
@@ -20,10 +20,15 @@ ALLOWED_TAGS = frozenset(
 )
 INDEX_FIGURES = ("roc", "grad_cam")
 """Figures that a run's first page shows, where there are any."""
+SUMMARY_COLUMNS = ("Arm", "Starting weights", "Scans (positive)", "AUROC", "Sensitivity", "Specificity", "F1")
+"""Columns of the table of arms that a run's first page shows; estimates with 95 % intervals, on test scans."""
+PHANTOM_SENTENCE = "Synthetic phantoms, not patients: these are no clinical results. Test scans; 95 % intervals."
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 _LOCAL_LINK = re.compile(r"[\w./#-]+")
 _PICTURE = re.compile(r"data:image/(png|jpeg);base64,")
+_TABLE = re.compile(r"<table\b.*?</table>", re.DOTALL)
+_ROW_NUMBER = re.compile(r"(<tr>\s*)<th>(\d+)</th>")
 _STYLE = re.compile(r"<style\b.*?</style\s*>", re.IGNORECASE | re.DOTALL)
 
 
@@ -61,10 +66,21 @@ def write_index(page: Path, *, record: Mapping[str, Any], links: Sequence[tuple[
         *((f"Weights of {name}", source["weights"]) for name, source in record["weights"].items()),
         ("Finished", record.get("finished", "")),
     ]
-    body = "<h1>Bone scan study</h1>" + _table(rows)
+    body = "<h1>Bone scan study</h1>" + _summary(page.parent, record) + _table(rows)
     body += "".join(_picture(page.parent / "figures" / f"{name}.png") for name in INDEX_FIGURES)
     body += "<h2>Made from</h2>" + _table([(html.escape(str(name)), html.escape(str(value))) for name, value in facts])
     write_text(page, _document(f"Bone scan study: {record['run']}", body, links=(), here=page.name))
+
+
+def _summary(folder: Path, record: Mapping[str, Any]) -> str:
+    """Return what the run found: its table of arms, and for phantoms the sentence that must stand beside it."""
+    table = folder / "tables" / "comparison.csv"
+    found = f"<p>{html.escape(PHANTOM_SENTENCE)}</p>" if record.get("notes", {}).get("synthetic") else ""
+    if table.exists():
+        shown = read_text_csv(table)
+        columns = [name for name in SUMMARY_COLUMNS if name in shown]
+        found += shown[columns].to_html(index=False, border=0, escape=True)
+    return found
 
 
 def _body(content: nbformat.NotebookNode) -> str:
@@ -81,8 +97,19 @@ def _body(content: nbformat.NotebookNode) -> str:
     fragment, _ = exporter.from_notebook_node(_with_parameters(content))
     # A style sheet would show as text once its tags are gone. nbconvert's own sanitize_html escapes headings
     # and the heads of tables, so the same library is used here with a list that keeps them.
-    fragment = _STYLE.sub("", fragment)
+    fragment = _TABLE.sub(_without_row_numbers, _STYLE.sub("", fragment))
     return str(bleach.clean(fragment, tags=ALLOWED_TAGS, attributes=_allowed, protocols={"data"}, strip=False))
+
+
+def _without_row_numbers(table: re.Match[str]) -> str:
+    """Return a table without its first column where that holds only the numbers of the rows."""
+    text = table.group()
+    numbers = [int(number) for _, number in _ROW_NUMBER.findall(text)]
+    rows = text.count("<tr>")
+    if not numbers or numbers != list(range(rows)) or "<thead>" not in text:
+        return text
+    head, body = text.split("</thead>", 1)
+    return re.sub(r"(<tr[^>]*>\s*)<th></th>", r"\1", head, count=1) + "</thead>" + _ROW_NUMBER.sub(r"\1", body)
 
 
 def _with_parameters(content: nbformat.NotebookNode) -> nbformat.NotebookNode:

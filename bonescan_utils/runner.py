@@ -11,8 +11,9 @@ from typing import Any
 
 import pandas as pd
 
-from bonescan_utils import provenance
+from bonescan_utils import provenance, workers
 from bonescan_utils.arms import get_arm
+from bonescan_utils.feature_store import evict
 from bonescan_utils.files import free_bytes, read_json, sha256_file, write_json
 from bonescan_utils.lock import run_lock
 from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters, study_arm
@@ -70,6 +71,7 @@ def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
         StudyError: A setting, a notebook, the disk or another run stands in the way.
         ManifestError: The manifest has problems; all of them are listed.
         WeightsError: Weights that were asked for are not to be had.
+        WorkerError: A scheduler was named, and does not answer or has no worker.
         CellError: A notebook failed.
     """
     manifest = _checked_manifest(config.manifest)
@@ -80,9 +82,14 @@ def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
     for line in weights_lines(weights):
         screen.line(line)
     check_disk(config, len(manifest), folder)
+    os.environ[workers.SCHEDULER_VARIABLE] = config.scheduler
+    if config.scheduler:
+        screen.line(f"work goes to {workers.describe()}")
     with run_lock(folder):
         record = _first_record(config, project, manifest, weights)
         _run_steps(steps, record, manifest, screen=screen)
+        if not config.keep_features:
+            evict(folder / "features")
     return folder
 
 
@@ -145,7 +152,7 @@ def needed_bytes(config: StudyConfig, n_manifest: int) -> int:
     pixels = config.image_height * config.image_width
     total = scans * (pixels + 400_000)  # the store's image, and a phantom scan as DICOM with its mask
     for arm in (study_arm(name, copies=config.copies) for name in {config.arm, *config.arms}):
-        images = scans * (1 + 0.7 * arm.copies)
+        images = scans * (1 + (1.0 if config.folds else 0.7) * arm.copies)
         total += 120_000_000  # its model
         kept = (
             arm.via or not arm.frozen

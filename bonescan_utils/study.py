@@ -87,11 +87,11 @@ class Run:
         self.add(self.folder / name, rows=len(table))
         return table
 
-    def figure(self, figure: Figure, name: str, *, note: str = "") -> Image:
+    def figure(self, figure: Figure | None, name: str, *, note: str = "") -> Image | None:
         """Write a figure to `figures/<name>` as PNG and PDF, and return the picture to be shown.
 
         Args:
-            figure: The figure.
+            figure: The figure; None where there is nothing to draw: then nothing is written.
             name: File name without suffix.
             note: Footnote under the figure; that of a phantom cohort is added.
         """
@@ -100,6 +100,8 @@ class Run:
         from bonescan_utils.figures import PHANTOM_NOTE, save_figure
         from bonescan_utils.style import add_footnote
 
+        if figure is None:
+            return None
         if note:
             add_footnote(figure, note)
         target = self.folder / "figures" / name

@@ -181,7 +181,7 @@ def comparison_table(
         row["Scans (positive)"] = f"{size['n']} ({size['n_positive']})"
         row |= {metric_text(metric): _with_interval(cells.loc[(arm, metric)], digits) for metric in shown}
         rows.append(row | ({} if tests is None else _against_reference(tests, arm, digits)))
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=None if rows else ["Arm"])
 
 
 def _with_interval(row: pd.Series, digits: int) -> str:
@@ -194,10 +194,10 @@ def _against_reference(tests: pd.DataFrame, arm: str, digits: int) -> dict[str, 
     if arm in set(tests["arm_a"]):
         return dict(zip(names, ("reference", NOTHING, NOTHING), strict=True))
     found = {row["quantity"]: row for _, row in tests[tests["arm_b"] == arm].iterrows()}
-    if not {"AUROC", "accuracy"} <= set(found):
+    if "AUROC" not in found:
         return dict.fromkeys(names, NOTHING)
     difference = found["AUROC"].rename({"difference": "estimate"})
-    p = [format_p(found[quantity]["p_holm"]) for quantity in ("AUROC", "accuracy")]
+    p = [format_p(found[name]["p_holm"]) if name in found else NOTHING for name in ("AUROC", "accuracy")]
     return dict(zip(names, (_with_interval(difference, digits), *p), strict=True))
 
 

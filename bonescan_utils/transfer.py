@@ -22,6 +22,7 @@ from tqdm import tqdm
 from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import build_base, split_base
 from bonescan_utils.descent import Descent
+from bonescan_utils.devices import strategy
 from bonescan_utils.features import FeatureStore
 from bonescan_utils.forward import Forward, compile_forward, run_in_batches
 from bonescan_utils.heads import attach_head, pool
@@ -31,6 +32,9 @@ from bonescan_utils.weights import WeightsSource
 HISTORY = ("epoch", "loss", "tuning_loss", "tuning_auroc", "lr", "l2")
 INVERSE_L2 = tuple(float(c) for c in np.logspace(-5, 1, 13))
 """Strengths C = 1/L2 that a frozen arm's logistic head is fitted with, strongest regularisation first."""
+
+LEAST_DEVIATION = 0.01
+"""Least standard deviation of a pooled channel, as a share of the median channel's (see `_deviation`)."""
 
 
 class FitError(ValueError):
@@ -139,8 +143,7 @@ def _fit_frozen(
     guide than the tuning AUROC, whose steps are coarse); of equal ones the strongest.
     """
     pooled, target = _with_copies(features, labels, train)
-    mean, deviation = pooled.mean(0), pooled.std(0)
-    deviation[deviation < 1e-6 * (np.abs(mean) + 1e-12)] = np.inf  # a constant channel says nothing
+    mean, deviation = pooled.mean(0), _deviation(pooled)
     x, x_tuning = (pooled - mean) / deviation, (features.gather(tuning).astype(float) - mean) / deviation
     history, best, kept = [], math.inf, 0
     for number, strength in enumerate(INVERSE_L2, start=1):
@@ -156,6 +159,17 @@ def _fit_frozen(
             best, kept, weights = losses[1], number, (logistic.coef_[0], float(logistic.intercept_[0]))
     kernel, bias = weights[0] / deviation, weights[1] - float(weights[0] @ (mean / deviation))
     return _logistic_model(kernel, bias), history, kept
+
+
+def _deviation(pooled: np.ndarray) -> np.ndarray:
+    """Standard deviation of each channel, of at least a hundredth of the median one.
+
+    A channel that stirs in one training scan in a thousand has next to none: divided by it, a new scan in which the
+    channel stirs as well would be thousands of deviations away, and its score be decided by that alone.
+    """
+    deviation = pooled.std(0)
+    stirring = deviation[deviation > 0]
+    return np.maximum(deviation, LEAST_DEVIATION * np.median(stirring) if stirring.size else 1.0)
 
 
 def _with_copies(features: FeatureStore, labels: np.ndarray, train: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -185,8 +199,9 @@ def _fit_gradient(
     """Gradient descent from the cut on; the weights of the kept epoch are in the model at the end."""
     if arm.copies:
         features.copy_index(train)  # says so now, not in the third epoch, if copies are missing
-    model = trainable_part(arm, features.source, features.input_shape, seed=seed)
-    descent = Descent(arm, model, steps_per_epoch=_batch_count(len(train), arm.batch_size))
+    with strategy().scope():
+        model = trainable_part(arm, features.source, features.input_shape, seed=seed)
+        descent = Descent(arm, model, steps_per_epoch=_batch_count(len(train), arm.batch_size))
     forward, rng = compile_forward(model), np.random.default_rng([seed, 1])
     history, best, best_epoch, kept = [], -1.0, 0, model.get_weights()
     bar = tqdm(range(1, arm.epochs + 1), desc=f"fit {arm.name}", disable=not progress, unit="epoch")

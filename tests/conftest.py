@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -93,3 +95,12 @@ def small_cohort(tmp_path: Path) -> SmallCohort:
 def sha256(data: bytes) -> str:
     """Returns the SHA-256 of bytes, computed beside the code under test."""
     return hashlib.sha256(data).hexdigest()
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Any]:
+    """A Dask cluster of two worker processes on this machine."""
+    distributed = pytest.importorskip("distributed")
+    options = {"dashboard_address": None, "host": "127.0.0.1", "protocol": "tcp"}
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, **options) as found:
+        yield found

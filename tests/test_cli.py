@@ -16,7 +16,7 @@ from bonescan_utils.dicom import write_dicom
 from bonescan_utils.execution import CellError
 from bonescan_utils.weights import WeightsError
 
-COMMANDS = ["run", "check", "predict", "phantom", "doctor"]
+COMMANDS = ["run", "check", "predict", "phantom", "plan", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
@@ -36,6 +36,12 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
         (["run", "--profile", "fast"], "expected one of quick, study, full"),
         (["run", "--run", "../x"], "parameter run"),
         (["run", "--manifest", "absent.csv"], "absent.csv"),
+        (["run", "--folds", "1"], "parameter folds"),
+        (["run", "--folds", "five"], "parameter folds"),
+        (["run", "--seeds", "0"], "parameter seeds"),
+        (["plan", "--arms", "99"], "--arms 99: expected 1 to"),
+        (["plan", "--arms", "vgg17"], "arm 'vgg17' is unknown"),
+        (["plan", "--folds", "1"], "parameter folds"),
         (["check", "absent.csv"], "absent.csv"),
         (["predict", "absent.dcm", "--run", "no_such_run", "--out", "x"], "no_such_run"),
     ],

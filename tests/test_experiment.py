@@ -14,6 +14,7 @@ from bonescan_utils.evaluation import metrics_table
 from bonescan_utils.experiment import (
     all_predictions,
     check_saved,
+    cross_validate,
     equal_protocol_table,
     equal_protocols,
     paper_arms,
@@ -22,6 +23,7 @@ from bonescan_utils.experiment import (
     weights_table,
 )
 from bonescan_utils.image_store import build_store
+from bonescan_utils.partitions import fold_partitions
 from bonescan_utils.study import Run, open_run
 
 PARTITIONS = ["train"] * 8 + ["tuning"] * 4 + ["test"] * 4
@@ -35,7 +37,10 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     found = open_run(tmp_path_factory.mktemp("run"), "03_vgg16_transfer")
     found.csv(used, "cohort.csv")
     found.note_data(small.manifest, synthetic=False)
-    build_store(used, small.root, found.path("store"), copies=1, seed=1, size=(64, 64), n_jobs=1, progress=False)
+    size = (64, 64)
+    build_store(
+        used, small.root, found.path("store"), copies=1, copies_of_all=True, size=size, n_jobs=1, progress=False
+    )
     return found
 
 
@@ -49,7 +54,7 @@ def test_an_arm_is_trained_once_and_kept(run: Run) -> None:
     assert [arm.reused for arm in first] == [False, False] and [arm.reused for arm in again] == [True, True]
     pd.testing.assert_frame_equal(all_predictions(first), all_predictions(again[::-1]))
     assert weights_of(again) == {"vgg16": "random", "proposed": "random"}
-    table = weights_table(run, first)
+    table = weights_table(first)
     assert table["arm"].tolist() == ["proposed", "vgg16"] and (table["md5"] == "").all()
     scores = all_predictions(first)
     assert len(scores) == 32 and scores["y_score"].between(0, 1).all()
@@ -73,6 +78,39 @@ def test_what_is_trained_is_listed(run: Run) -> None:
     train(run, ["vgg16"])
     listed = set(run.finish(seed=1)["path"])
     assert {"arms/vgg16/predictions.csv", "arms/vgg16/history.csv", "models/vgg16.keras"} <= listed
+
+
+def cross(run: Run, names: list[str], **options: int) -> pd.DataFrame:
+    return cross_validate(run, names, **{"folds": 2, "seed": 1, "epochs": 1, "copies": 1, **options}, weights="random")
+
+
+def test_cross_validation_scores_every_scan_by_arms_that_never_saw_it(run: Run, capsys) -> None:
+    found = cross(run, ["proposed", "vgg16"])
+    assert found.groupby("arm")["scan_id"].nunique().to_dict() == {"proposed": 16, "vgg16": 16}
+    cohort = run.cohort
+    for fold in (0, 1):
+        cut = fold_partitions(cohort, folds=2, fold=fold, seed=1)
+        assert set(cut) == {"train", "tuning", "test"}
+        mine = found[(found["fold"] == fold) & (found["arm"] == "vgg16")]
+        assert set(mine["scan_id"]) == set(cohort.loc[cut == "test", "scan_id"])
+    assert "4 fits: 0 were there, 4 done now" in capsys.readouterr().out
+
+
+def test_another_fold_arm_or_repetition_costs_only_itself(run: Run, capsys) -> None:
+    first = cross(run, ["proposed", "vgg16"])
+    before = {path.name for path in run.path("features").iterdir()}
+    again = cross(run, ["proposed", "vgg16", "vgg16_finetuned"], seeds=2)
+    assert "12 fits: 4 were there, 8 done now" in capsys.readouterr().out
+    kept = again[(again["repeat"] == 0) & again["arm"].isin(["proposed", "vgg16"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(kept, first)
+    pooled = {path.name for path in run.path("features").iterdir()}
+    assert before <= pooled, "features of finished arms were computed again"
+    moved = again[again["arm"] == "vgg16_finetuned"].pivot(index="scan_id", columns="repeat", values="y_score")
+    assert (moved[0] != moved[1]).any(), "a repetition must train with a seed of its own"
+
+
+def test_no_folds_no_rows(run: Run) -> None:
+    assert cross(run, ["vgg16"], folds=0).empty
 
 
 def test_arms_of_the_paper_and_of_the_equal_protocol() -> None:

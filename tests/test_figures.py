@@ -50,7 +50,16 @@ GROUPS = pd.DataFrame({"group": ["train", "tuning", "test"], "n": [70, 10, 20], 
 CANCERS = pd.DataFrame({"primary_cancer": ["breast", "breast", ""], "metastasis": [0, 1, 1], "n": [9, 4, 2]})
 COUNTS = pd.DataFrame({"metastasis": [0, 1] * 8, "counts": np.arange(16) * 1e5, "maximum": np.arange(16)})
 
+FOLDS = pd.DataFrame(
+    [
+        {"arm": arm, "repeat": 0, "fold": fold, "estimate": 0.8 + 0.02 * fold - 0.05 * number}
+        for number, arm in enumerate(ARMS)
+        for fold in range(5)
+    ]
+)
+
 DRAWN = {
+    "folds": lambda r: figures.plot_folds(FOLDS, weights=WEIGHTS, note=NOTE),
     "roc": lambda r: figures.plot_roc(r["roc"], r["metrics"], weights=WEIGHTS, note=NOTE),
     "pr": lambda r: figures.plot_pr(r["pr"], r["metrics"], weights=WEIGHTS, note=NOTE),
     "confusion": lambda r: figures.plot_confusion(r["confusion"], weights=WEIGHTS, note=NOTE),
@@ -218,3 +227,7 @@ def test_the_callers_settings_are_left_alone(results):
     before = dict(plt.rcParams)
     DRAWN["roc"](results)
     assert dict(plt.rcParams) == before
+
+
+def test_without_folds_nothing_is_drawn():
+    assert figures.plot_folds(FOLDS.head(0), weights=WEIGHTS) is None
