@@ -17,8 +17,8 @@ import pandas as pd
 
 from bonescan_utils import provenance, workers
 from bonescan_utils.arms import Arm
-from bonescan_utils.features import features, shard_count
 from bonescan_utils.feature_store import row_digests
+from bonescan_utils.features import features, shard_count
 from bonescan_utils.files import read_csv, read_json, write_csv, write_json
 from bonescan_utils.image_store import ImageStore, open_store
 from bonescan_utils.models import assemble, save_model

@@ -12,7 +12,7 @@ from tqdm import tqdm
 from bonescan_utils.devices import memory_explained, use_xla
 
 Forward = Callable[[np.ndarray], np.ndarray]
-Reader = Callable[[slice], np.ndarray]
+Reader = Callable[[np.ndarray | slice], np.ndarray]
 
 
 def compile_forward(model: keras.Model) -> Forward:
