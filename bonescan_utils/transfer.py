@@ -234,12 +234,17 @@ def _run_epoch(
 ) -> float:
     """One pass over the training scans in random order, each as itself or as one of its copies; mean loss."""
     order = rng.permutation(train)
-    drawn = rng.integers(0, arm.copies + 1, len(order))
+    drawn = draw_copies(rng, arm.copies, len(order))
     losses = []
     for at in np.array_split(np.arange(len(order)), _batch_count(len(order), arm.batch_size)):
         x = features.gather(order[at], drawn[at])
         losses.append(descent.step(x, labels[order[at]]) * len(at))
     return float(np.sum(losses) / len(order))
+
+
+def draw_copies(rng: np.random.Generator, copies: int, n: int) -> np.ndarray:
+    """For each of n scans 0 for the scan itself or k for its k-th augmented copy, all equally likely."""
+    return rng.integers(0, copies + 1, n)
 
 
 def _batch_count(n: int, size: int) -> int:

@@ -2,11 +2,11 @@
 
     python scripts/measure_copies.py OUT
 
-The arm is `vgg16_finetuned` (10 epochs from cached `block4_pool`). With K copies kept, each epoch takes each scan as itself or
-as one of K copies; "anew" gives it in epoch e its e-th copy, which nothing has seen before: what augmentation layers in a training
-loop do. Both make the same number of gradient steps; what differs is how often the frozen part has to run. The cohort
-is the development one of `measure_levers.py` (seed 7, 700 scans to train on; 100 of them are tuning scans that
-the epoch is chosen by); the AUROC is that on the other 1,000. No scan of `data_manifest.csv` is read.
+The arm is `vgg16_finetuned` (10 epochs from cached `block4_pool`). With K copies kept, each epoch takes each scan as
+itself or as one of K copies; "anew" gives it in epoch e its e-th copy, which nothing has seen before: what augmentation
+layers in a training loop do. Both make the same number of gradient steps; what differs is how often the frozen part has
+to run. The cohort is the development one of `measure_levers.py` (seed 7, 700 scans to train on; 100 of them are tuning
+scans that the epoch is chosen by); the AUROC is that on the other 1,000. No scan of `data_manifest.csv` is read.
 Writes `OUT/copies.csv`; about an hour on 2 cores, 8 GB of disk; what is there already is kept.
 """
 

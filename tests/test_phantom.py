@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import ndimage as ndi
 
 from bonescan_utils import phantom
 from bonescan_utils.dicom import read_dicom
@@ -17,7 +18,7 @@ from bonescan_utils.phantom.findings import NUMBER_CHANCE, SITES, draw_mimics, f
 from bonescan_utils.phantom.projection import FWHM_PER_SIGMA, PIXEL_MM, interpolation, sigma_pixels, splat
 from bonescan_utils.phantom.skeleton import load_skeleton
 from bonescan_utils.phantom.template import load_template
-from bonescan_utils.phantom.uptake import UPTAKE, stem
+from bonescan_utils.phantom.uptake import PLACES, UPTAKE, stem
 from bonescan_utils.scan import VIEWS
 
 
@@ -131,6 +132,51 @@ def test_truth_is_where_the_lesions_are(positive: phantom.PhantomScan) -> None:
     assert all(view.counts.shape == (1024, 256) and view.counts.dtype == np.uint16 for view in positive.scan.views)
 
 
+def test_labels_name_the_lesion_that_lies_there(positive: phantom.PhantomScan) -> None:
+    seen = positive.lesions[positive.lesions["kind"] == "metastasis"]
+    for view in VIEWS:
+        found = set(np.unique(positive.labels[view])) - {0}
+        assert found <= set(seen["lesion"] + 1)
+        strong = seen[seen[f"vis_{view}"] >= 1.5]
+        assert set(strong["lesion"] + 1) <= found, "a lesion that can be seen well has pixels of its own"
+
+
+def test_places_are_hotter_than_what_surrounds_them(positive: phantom.PhantomScan) -> None:
+    for view in positive.scan.views:
+        places = positive.places[view.name]
+        bladder = places == 1 + PLACES.index("bladder")
+        assert bladder.any() and view.counts[bladder].mean() > 3 * view.counts[view.counts > 0].mean()
+        assert 380 < np.flatnonzero(bladder.any(axis=1)).mean() < 600  # in the pelvis, about half-way down
+
+
+def test_removing_the_metastases_leaves_the_patient_as_it_was(positive: phantom.PhantomScan) -> None:
+    index = int(positive.patient.scan_id[-4:])
+    removed = phantom.make_scan(11, index, change="removed")
+    assert "metastasis" not in set(removed.lesions["kind"]) and not any(m.any() for m in removed.masks.values())
+    for before, after in zip(positive.scan.views, removed.scan.views, strict=True):
+        lost = before.counts.astype(float) - after.counts
+        mask = positive.masks[before.name]
+        assert lost[mask].mean() > 1
+        far = ~ndi.binary_dilation(mask, iterations=40) & (before.counts > 5)
+        assert abs(lost[far].mean()) < 0.1 * before.counts[far].mean()  # no more than scatter
+    columns = ["kind", "region", "x_mm", "y_mm", "z_mm", "contrast"]
+    mimics = positive.lesions[positive.lesions["kind"] != "metastasis"]
+    pd.testing.assert_frame_equal(
+        removed.lesions[columns].reset_index(drop=True), mimics[columns].reset_index(drop=True)
+    )
+
+
+def test_metastases_can_be_put_into_a_patient_without_any() -> None:
+    index = next(i for i in range(2) if not phantom.draw_patient(11, i).metastasis)
+    plain, inserted = phantom.make_scan(11, index), phantom.make_scan(11, index, change="inserted")
+    assert "metastasis" in set(inserted.lesions["kind"]) and inserted.masks["anterior"].any()
+    assert inserted.patient == plain.patient
+    assert inserted.scan.anterior is not None and plain.scan.anterior is not None
+    assert inserted.scan.anterior.counts.sum() > plain.scan.anterior.counts.sum()
+    with pytest.raises(ValueError, match="change must be"):
+        phantom.make_scan(11, index, change="moved")
+
+
 def test_scan_without_metastasis_has_empty_masks() -> None:
     index = next(i for i in range(2) if not phantom.draw_patient(11, i).metastasis)
     negative = phantom.make_scan(11, index)
@@ -186,6 +232,11 @@ def test_cohort_is_written_read_back_and_made_again(tmp_path) -> None:
     for view in read_dicom(first).views.values():
         np.testing.assert_array_equal(view.counts, getattr(made.scan, view.name).counts)
         np.testing.assert_array_equal(phantom.read_truth(first)[view.name], made.masks[view.name])
+    truth = tmp_path / "truth" / f"{first.stem}.npz"
+    np.savez(truth, masks=np.zeros(3))  # as an earlier version left it
+    assert phantom.restore(df, tmp_path, n_jobs=1, progress=False).empty
+    np.testing.assert_array_equal(phantom.read_labels(first)["anterior"], made.labels["anterior"])
+    np.testing.assert_array_equal(phantom.read_labels(first, of="places")["posterior"], made.places["posterior"])
     before = first.read_bytes()
     first.unlink()
     assert phantom.restore(df, tmp_path, n_jobs=1, progress=False).empty

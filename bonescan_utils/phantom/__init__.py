@@ -4,7 +4,7 @@ A phantom is one patient seen by two detectors: the same lesions, attenuated and
 Every scan is a pure function of (cohort seed, number). Phantom results are never clinical results.
 """
 
-from bonescan_utils.phantom.cohort import read_lesions, read_truth, restore, write_cohort
+from bonescan_utils.phantom.cohort import read_labels, read_lesions, read_truth, restore, write_cohort
 from bonescan_utils.phantom.patient import Patient, PhantomScan, draw_patient, make_scan
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "PhantomScan",
     "draw_patient",
     "make_scan",
+    "read_labels",
     "read_lesions",
     "read_truth",
     "restore",

@@ -12,11 +12,12 @@ import numpy as np
 from scipy import ndimage as ndi
 from scipy.interpolate import CubicSpline
 
+from bonescan_utils.phantom.body import ORGANS
 from bonescan_utils.phantom.findings import Finding
 from bonescan_utils.phantom.projection import COLUMNS, PIXEL_MM, ROWS, interpolation, splat
 from bonescan_utils.phantom.skeleton import load_skeleton
 from bonescan_utils.phantom.template import Template
-from bonescan_utils.phantom.uptake import Activity, pool_image
+from bonescan_utils.phantom.uptake import PLACES, Activity, pool_image
 from bonescan_utils.scan import VIEWS
 
 QUANTUM = 64
@@ -93,7 +94,8 @@ class Picture:
         anterior_counts: float,
         scatter: float,
     ) -> None:
-        self.template, self.activity, self.mimics, self.scatter = template, activity, mimics, scatter
+        self.template, self.activity, self.mimics = template, activity, mimics
+        self.anterior_counts, self.scatter = anterior_counts, scatter
         self.lesions: list[Finding] = []
         self.visibility: list[tuple[float, ...]] = []
         normal = [self._normal(v) for v in range(len(VIEWS))]
@@ -102,7 +104,8 @@ class Picture:
             add(image, pool_image(template, v, activity.bladder))
         self._background = [add_scatter(image * self.scale, scatter) for image in normal]
         self._lesions = [np.zeros((ROWS, COLUMNS)) for _ in VIEWS]
-        self._masks = [np.zeros((ROWS, COLUMNS), bool) for _ in VIEWS]
+        self._labels = [np.zeros((ROWS, COLUMNS), np.uint8) for _ in VIEWS]
+        self._strongest = [np.zeros((ROWS, COLUMNS)) for _ in VIEWS]
 
     def _normal(self, view: int) -> np.ndarray:
         """Return bone, organs, pools and mimics, without the bladder."""
@@ -135,15 +138,17 @@ class Picture:
         return tuple(out)
 
     def add(self, lesion: Finding) -> None:
-        """Put a metastasis into both views and into the masks (pixels of at least half its own peak)."""
+        """Put a metastasis into both views and into the labels (pixels of at least half its own peak)."""
         self.lesions.append(lesion)
         self.visibility.append(self.see(lesion))
         for v in range(len(VIEWS)):
             row, column, box = self._project(v, lesion)
             add(self._lesions[v], (row, column, box * self.scale))
             if box.size:
-                half = box >= 0.5 * box.max()
-                self._masks[v][row : row + box.shape[0], column : column + box.shape[1]] |= half
+                at = np.s_[row : row + box.shape[0], column : column + box.shape[1]]
+                mine = (box >= 0.5 * box.max()) & (box > self._strongest[v][at])  # where two meet, the stronger one's
+                self._labels[v][at][mine] = len(self.lesions)
+                self._strongest[v][at][mine] = box[mine]
 
     def image(self, view: int) -> np.ndarray:
         """Return the expected counts float64 (1024, 256), scatter included."""
@@ -151,9 +156,29 @@ class Picture:
             return self._background[view]
         return self._background[view] + add_scatter(self._lesions[view], self.scatter)
 
-    def mask(self, view: int) -> np.ndarray:
-        """Return the metastases' mask bool (1024, 256)."""
-        return self._masks[view]
+    def cleared(self) -> Picture:
+        """Return the picture of the same patient without the metastases."""
+        return Picture(
+            self.template, self.activity, self.mimics, anterior_counts=self.anterior_counts, scatter=self.scatter
+        )
+
+    def labels(self, view: int) -> np.ndarray:
+        """Return which metastasis each pixel belongs to, uint8 (1024, 256): 1 for the first added, 0 for none."""
+        return self._labels[view]
+
+    def places(self, view: int) -> np.ndarray:
+        """Return what is hot outside bone, uint8 (1024, 256): 1 + index in `PLACES` (half of each pool's peak)."""
+        out = np.zeros((ROWS, COLUMNS), np.uint8)
+        kidneys = np.where([name.startswith("kidney") for name in ORGANS], self.activity.organs, 0.0)
+        organ = self.template.organ_image(view, kidneys)
+        if organ.max() > 0:
+            out[organ >= 0.5 * organ.max()] = 1 + PLACES.index("kidneys")
+        for pool in (*self.activity.pools, self.activity.bladder):
+            if pool.place:
+                row, column, box = pool_image(self.template, view, pool)
+                inside = (box >= 0.5 * box.max(initial=0)) & (box > 0)
+                out[row : row + box.shape[0], column : column + box.shape[1]][inside] = 1 + PLACES.index(pool.place)
+        return out
 
 
 def add(image: np.ndarray, part: tuple[int, int, np.ndarray]) -> None:
@@ -186,7 +211,7 @@ def expose(rng: np.random.Generator, image: np.ndarray, exposure: Exposure, *, v
 
 
 def expose_mask(mask: np.ndarray, exposure: Exposure, *, view: int) -> np.ndarray:
-    """Return a mask bool (1024, 256) under the same warp and flip as the counts."""
+    """Return a mask or labels (1024, 256) under the same warp and flip as the counts."""
     rows = exposure.rows_showing(mask)
     warped = np.zeros_like(mask)
     at = np.rint(exposure.warp[:, rows]).astype(int)

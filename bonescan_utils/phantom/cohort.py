@@ -6,6 +6,7 @@ scan, there is its truth.
 
 from __future__ import annotations
 
+import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def restore(df: pd.DataFrame, root: Path, *, n_jobs: int = -1, progress: bool = 
         (both views together) and difference_percent of the counts.
     """
     phantoms = df[is_phantom(df)]
-    missing = phantoms[[not (Path(root) / name).exists() for name in phantoms["anterior"]]]
+    missing = phantoms[[not _is_there(Path(root) / name) for name in phantoms["anterior"]]]
     tasks = [
         (int(row["phantom_seed"]), int(row["phantom_index"]), Path(root) / str(row["anterior"]))
         for row in missing.to_dict("records")
@@ -108,13 +109,23 @@ def restore(df: pd.DataFrame, root: Path, *, n_jobs: int = -1, progress: bool = 
 
 def read_truth(scan_path: Path) -> dict[str, np.ndarray] | None:
     """Return the lesion mask, bool (1024, 256), of each view of a phantom's scan; None where no truth is kept."""
+    labels = read_labels(scan_path)
+    return None if labels is None else {view: found > 0 for view, found in labels.items()}
+
+
+def read_labels(scan_path: Path, *, of: str = "labels") -> dict[str, np.ndarray] | None:
+    """Return a labelled truth, uint8 (1024, 256), of each view of a phantom's scan; None where none is kept.
+
+    Args:
+        scan_path: The scan's file.
+        of: `labels`: n on the pixels of the metastasis with `lesion` n - 1 in `read_lesions`; `places`: 1 + index in
+            `uptake.PLACES` of what is hot outside bone.
+    """
     path = _truth_path(Path(scan_path))
     if not path.exists():
         return None
     with np.load(path, allow_pickle=False) as truth:
-        shape = tuple(int(n) for n in truth["shape"])
-        masks = np.unpackbits(truth["masks"], axis=-1, count=shape[-1]).astype(bool).reshape(shape)
-    return dict(zip(VIEWS, masks, strict=True))
+        return dict(zip(VIEWS, truth[of], strict=True))
 
 
 def read_lesions(scan_paths: Iterable[Path]) -> pd.DataFrame:
@@ -160,11 +171,11 @@ def _warm(index: int) -> None:
 def _make(seed: int, index: int, path: Path) -> tuple[str, tuple[int, ...]]:
     """Make one phantom and write its truth, then its scan."""
     phantom = make_scan(seed, index)
-    masks = np.stack([phantom.masks[view] for view in VIEWS])
+    maps = {name: np.stack([getattr(phantom, name)[view] for view in VIEWS]) for name in ("labels", "places")}
     findings = {name: phantom.lesions[name].to_numpy() for name in LESION_COLUMNS}
     findings = {name: np.array(v, str) if v.dtype == object else v for name, v in findings.items()}
     with write_atomic(_truth_path(path)) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, masks=np.packbits(masks, axis=-1), shape=np.array(masks.shape), **findings)  # type: ignore[arg-type]
+        np.savez_compressed(file, **maps, **findings)  # type: ignore[arg-type]
     patient = phantom.patient
     digest = write_dicom(
         path,
@@ -175,6 +186,15 @@ def _make(seed: int, index: int, path: Path) -> tuple[str, tuple[int, ...]]:
         study_seed=f"phantom-{seed}",
     )
     return digest, tuple(view.total for view in phantom.scan.views)
+
+
+def _is_there(scan_path: Path) -> bool:
+    """Whether a scan is there, and its truth as this version writes it."""
+    truth = _truth_path(scan_path)
+    if not (scan_path.exists() and truth.exists()):
+        return False
+    with zipfile.ZipFile(truth) as archive:
+        return "labels.npy" in archive.namelist()
 
 
 def _truth_path(scan_path: Path) -> Path:

@@ -64,15 +64,23 @@ class PhantomScan:
         scan: Two views, uint16 counts (1024, 256), 2.26 mm pixels.
         lesions: One row a finding, metastases and mimics: scan_id, lesion, kind, region, x_mm, y_mm, z_mm,
             radius_mm, contrast, vis_anterior, vis_posterior (peak over background).
-        masks: Per view bool (1024, 256), the metastases' pixels of at least half of each lesion's own peak.
+        labels: Per view uint8 (1024, 256): n where the metastasis of row `lesion` n - 1 has at least half of its own
+            peak (where two meet, the stronger one), 0 elsewhere.
+        places: Per view uint8 (1024, 256): 1 + index in `uptake.PLACES` of what is hot outside bone.
         notes: Names of diffuse findings (prosthesis, Paget's disease, superscan, urine contamination, ...).
     """
 
     patient: Patient
     scan: Scan
     lesions: pd.DataFrame
-    masks: dict[str, np.ndarray]
+    labels: dict[str, np.ndarray]
+    places: dict[str, np.ndarray]
     notes: tuple[str, ...]
+
+    @property
+    def masks(self) -> dict[str, np.ndarray]:
+        """Per view bool (1024, 256): the pixels of all metastases."""
+        return {view: labels > 0 for view, labels in self.labels.items()}
 
 
 def draw_patient(seed: int, index: int) -> Patient:
@@ -86,8 +94,21 @@ def draw_patient(seed: int, index: int) -> Patient:
     return Patient(f"PHANTOM-{seed}-{index:04d}", f"P{seed}-{index:04d}", metastasis, age, sex, primary)
 
 
-def make_scan(seed: int, index: int) -> PhantomScan:
-    """Return scan `index` of cohort `seed`: the same whatever else is made, in any order, on any number of workers."""
+def make_scan(seed: int, index: int, *, change: str = "") -> PhantomScan:
+    """Return scan `index` of cohort `seed`: the same whatever else is made, in any order, on any number of workers.
+
+    Args:
+        seed: Cohort seed.
+        index: Number of the scan.
+        change: Empty for the scan as it is. `removed`: the same patient under the same camera without any metastasis.
+            `inserted`: with metastases even if the patient has none. Such a scan is a counterfactual: it is
+            nobody's, and belongs into no cohort.
+
+    Raises:
+        ValueError: `change` is none of these.
+    """
+    if change not in ("", "removed", "inserted"):
+        raise ValueError(f"change must be '', 'removed' or 'inserted', got {change!r}")
     patient = draw_patient(seed, index)
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(index,)))
     template = load_template(int(rng.integers(N_TEMPLATES)))
@@ -95,22 +116,25 @@ def make_scan(seed: int, index: int) -> PhantomScan:
     exposure = camera.draw_exposure(rng)
     mimics = draw_mimics(rng, template, age=patient.age, sex=patient.sex)
     superscan = patient.metastasis == 1 and rng.random() < SUPERSCAN_CHANCE
-    if superscan:
+    if superscan and change != "removed":
         activity, notes = _as_superscan(rng, activity), [*notes, "superscan"]
     picture = camera.Picture(
         template, activity, mimics, anterior_counts=exposure.anterior_counts, scatter=exposure.scatter
     )
-    if patient.metastasis:
+    if patient.metastasis or change == "inserted":
         _add_metastases(rng, picture, patient.primary_cancer, n=draw_number(rng, superscan=superscan))
+    if change == "removed":
+        picture = picture.cleared()
     views = {
         name: View(name, camera.expose(rng, picture.image(v), exposure, view=v), (PIXEL_MM, PIXEL_MM), "view_code")
         for v, name in enumerate(VIEWS)
     }
-    masks = {name: camera.expose_mask(picture.mask(v), exposure, view=v) for v, name in enumerate(VIEWS)}
-    lesions = _truth_table(patient, picture)
-    return PhantomScan(
-        patient, Scan(patient.scan_id, views["anterior"], views["posterior"]), lesions, masks, tuple(notes)
-    )
+    maps = {
+        kind: {name: camera.expose_mask(of(v), exposure, view=v) for v, name in enumerate(VIEWS)}
+        for kind, of in (("labels", picture.labels), ("places", picture.places))
+    }
+    scan = Scan(patient.scan_id, views["anterior"], views["posterior"])
+    return PhantomScan(patient, scan, _truth_table(patient, picture), maps["labels"], maps["places"], tuple(notes))
 
 
 def _add_metastases(rng: np.random.Generator, picture: camera.Picture, primary: str, *, n: int) -> None:
@@ -151,11 +175,13 @@ def _draw_background(rng: np.random.Generator, template: Template, patient: Pati
     pools = list(activity.pools)
     if rng.random() < 0.12 * BENIGN_FACTOR:
         place = template.landmarks["genital"] + [rng.normal(0, 45), -20, rng.uniform(-120, 40)]
-        pools.append(Pool(place, (rng.uniform(4, 9), rng.uniform(4, 12)), float(np.exp(rng.normal(3.2, 0.7)))))
+        sigma, amount = (rng.uniform(4, 9), rng.uniform(4, 12)), float(np.exp(rng.normal(3.2, 0.7)))
+        pools.append(Pool(place, sigma, amount, place="bladder"))
         notes.append("urine_contamination")
     if rng.random() < 0.06 * BENIGN_FACTOR:
         place = template.landmarks[("humerus_dist_l", "humerus_dist_r")[rng.integers(2)]] + rng.normal(0, 12, 3)
-        pools.append(Pool(place, (rng.uniform(8, 14), rng.uniform(12, 30)), float(np.exp(rng.normal(6.3, 0.6)))))
+        sigma, amount = (rng.uniform(8, 14), rng.uniform(12, 30)), float(np.exp(rng.normal(6.3, 0.6)))
+        pools.append(Pool(place, sigma, amount, place="injection_site"))
         notes.append("extravasation")
     return replace(activity, regions=activity.regions * factor, pools=tuple(pools)), notes
 

@@ -36,6 +36,10 @@ GROUPS = (
 """Eleven parts of the skeleton that vary together."""
 
 
+PLACES = ("bladder", "kidneys", "injection_site")
+"""Where a normal scan is hot outside bone; urine on skin or clothes counts as bladder."""
+
+
 @dataclass(frozen=True)
 class Pool:
     """Tracer outside bone: an ellipsoidal cloud at a place.
@@ -45,12 +49,14 @@ class Pool:
         sigma_mm: (x, z) spread; for a filled organ its semi-axes.
         amount: Total activity in ml times the soft tissue's concentration.
         solid: A filled ellipsoid (bladder) instead of a Gaussian cloud.
+        place: One of `PLACES`, for what is not bone and hot in everybody; empty for the rest.
     """
 
     centre_mm: np.ndarray
     sigma_mm: tuple[float, float]
     amount: float
     solid: bool = False
+    place: str = ""
 
 
 @dataclass(frozen=True)
@@ -123,13 +129,15 @@ def _draw_urine(
     for side, present in zip("lr", kept, strict=True):
         if present and rng.random() < 0.65:
             amount = kidney * float(np.exp(rng.normal(3.3, 0.8))) / 4
-            pools.append(Pool(at[f"kidney_{side}"] + [0, -6, 0], (8.0, rng.uniform(8, 14)), amount))
+            pools.append(Pool(at[f"kidney_{side}"] + [0, -6, 0], (8.0, rng.uniform(8, 14)), amount, place="kidneys"))
         if present and rng.random() < 0.08:
             place = at[f"ureter_{side}"] + [0, 0, rng.uniform(-60, 50)]
-            pools.append(Pool(place, (4.0, rng.uniform(8, 25)), float(np.exp(rng.normal(2.6, 0.6)))))
+            sigma, urine = (4.0, rng.uniform(8, 25)), float(np.exp(rng.normal(2.6, 0.6)))
+            pools.append(Pool(place, sigma, urine, place="kidneys"))
     x, y, z = rng.uniform(20, 48), rng.uniform(18, 34), rng.uniform(14, 36)
     amount = float(np.exp(rng.normal(3.9, 0.7))) * 4 / 3 * np.pi * x * y * z / 1000
-    return Pool(at["bladder"] + [rng.normal(0, 5), 0, z - 20], (x, z), amount, solid=True), pools
+    centre = at["bladder"] + [rng.normal(0, 5), 0, z - 20]
+    return Pool(centre, (x, z), amount, solid=True, place="bladder"), pools
 
 
 def _draw_injection(rng: np.random.Generator, template: Template) -> list[Pool]:
@@ -139,7 +147,8 @@ def _draw_injection(rng: np.random.Generator, template: Template) -> list[Pool]:
     place = ("humerus_dist", "metacarpus")[rng.integers(2)] + ("_l", "_r")[rng.integers(2)]
     jitter = rng.normal(0, 8, 3)
     sigma = (rng.uniform(4, 8), rng.uniform(5, 12))
-    return [Pool(template.landmarks[place] + jitter, sigma, float(np.exp(rng.normal(5.4, 0.8))) / 4)]
+    amount = float(np.exp(rng.normal(5.4, 0.8))) / 4
+    return [Pool(template.landmarks[place] + jitter, sigma, amount, place="injection_site")]
 
 
 def _draw_head_and_soft(rng: np.random.Generator, template: Template, *, sex: str) -> list[Pool]:
