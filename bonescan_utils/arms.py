@@ -46,6 +46,8 @@ class Arm:
         patience: epochs without a better tuning AUROC after which training stops; 0 never stops early.
         via: frozen arms only: layer whose cached activation the pooled features are computed from, so that an
             arm cut there shares the work; changes nothing but rounding.
+        local_units: units of a hidden 3 x 3 convolution on the output; above 0, a head judges each place of the image
+            by itself and the score rests on the places with the most evidence (see `heads.attach_local_head`).
         taps: frozen arms only: earlier layers whose pooled activations are joined with those of ``output``; a small
             focus that deeper layers average away still shows there.
     """
@@ -68,6 +70,7 @@ class Arm:
     label_smoothing: float = 0.0
     select: str = "best"
     patience: int = 0
+    local_units: int = 0
     via: str | None = None
     taps: tuple[str, ...] = ()
 
@@ -91,6 +94,8 @@ class Arm:
             raise ArmError(f"arm {self.name}: taps need a frozen arm (cut=None) without via")
         if not self.frozen and (self.epochs < 1 or self.via):
             raise ArmError(f"arm {self.name}: an arm cut at {self.cut} needs epochs >= 1 and no via")
+        if self.local_units and (self.frozen or self.dense_units or self.pooling != "avg"):
+            raise ArmError(f"arm {self.name}: local_units need a cut, and no dense_units or other pooling")
         if self.select == "last" and self.patience:
             raise ArmError(f"arm {self.name}: patience={self.patience} has no meaning with select='last'")
 
@@ -98,6 +103,13 @@ class Arm:
     def frozen(self) -> bool:
         """Whether the whole backbone is frozen."""
         return self.cut is None
+
+    @property
+    def explained_layers(self) -> tuple[str, ...]:
+        """Layers whose activations a saliency map explains; empty for the backbone's own last one."""
+        if self.local_units:
+            return ("hidden",)
+        return (*self.taps, self.output) if self.output else ()
 
     @property
     def fingerprint(self) -> str:
@@ -111,7 +123,7 @@ class Arm:
 
 
 _RANGES = (
-    ("dense_units", 0, 65_536), ("dropout", 0.0, 0.95), ("copies", 0, 1000), ("epochs", 0, 10_000),
+    ("dense_units", 0, 65_536), ("local_units", 0, 4096), ("dropout", 0.0, 0.95), ("copies", 0, 1000), ("epochs", 0, 10_000),
     ("batch_size", 1, 4096), ("learning_rate", 1e-9, 1.0), ("weight_decay", 0.0, 1.0), ("ema", 0.0, 0.99999),
     ("label_smoothing", 0.0, 0.5), ("patience", 0, 10_000),
 )  # fmt: skip
@@ -136,29 +148,42 @@ def _multilevel(name: str, backbone: str) -> Arm:
     return Arm(name=name, backbone=backbone, output=output, taps=tuple(taps), copies=1)
 
 
+def _local(name: str, backbone: str) -> Arm:
+    """Early layers frozen, whose cells see little of the body; a head that judges place by place, trained."""
+    layer = BACKBONES[backbone].levels[0]
+    return Arm(
+        name=name, backbone=backbone, cut=layer, output=layer, local_units=64, dropout=0.2, copies=1, epochs=12,
+        learning_rate=1e-3, weight_decay=1e-3, schedule="cosine",
+    )  # fmt: skip
+
+
 def _study_arms() -> list[Arm]:
     others = [backbone for backbone in BACKBONES if backbone != "vgg16"]
     return [
-        _multilevel("proposed", "vgg16"),
+        _local("proposed", "vgg16"),
         _frozen("vgg16", via="block4_pool"),
         *(_frozen(backbone) for backbone in others),
         *(_finetuned(f"{backbone}_finetuned", backbone) for backbone in BACKBONES),
-        *(_multilevel(f"{backbone}_multilevel", backbone) for backbone in others),
+        *(_multilevel(f"{backbone}_multilevel", backbone) for backbone in BACKBONES),
+        *(_local(f"{backbone}_local", backbone) for backbone in others),
     ]
 
 
 ARMS: dict[str, Arm] = {arm.name: arm for arm in _study_arms()}
-"""The arms of the study, by three protocols: frozen (named as the backbone), last stage fine-tuned
-(``<backbone>_finetuned``), and multi-level (``proposed``, ``<backbone>_multilevel``)."""
+"""The arms of the study, by four protocols: frozen (named as the backbone), last stage fine-tuned
+(``<backbone>_finetuned``), multi-level (``<backbone>_multilevel``), and local evidence (``proposed`` of VGG16,
+``<backbone>_local`` of the others)."""
 
 
 def protocol(name: str) -> str:
-    """How an arm is trained: ``frozen``, ``finetuned`` or ``multilevel``.
+    """How an arm is trained: ``frozen``, ``finetuned``, ``multilevel`` or ``local``.
 
     Raises:
         ArmError: there is no such arm.
     """
     arm = get_arm(name)
+    if arm.local_units:
+        return "local"
     return ("multilevel" if arm.taps else "frozen") if arm.frozen else "finetuned"
 
 

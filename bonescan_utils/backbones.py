@@ -260,6 +260,9 @@ def split_base(base: keras.Model, cut: str) -> tuple[keras.Model, keras.Model]:
     import keras
 
     tensor = cut_tensor(base, cut)
+    if tensor is base.output:  # nothing follows
+        end = keras.Input(tensor.shape[1:], dtype=tensor.dtype)
+        return keras.Model(base.inputs[0], tensor, name=f"{base.name}_prefix"), keras.Model(end, end)
     try:
         suffix = keras.Model(tensor, base.output, name=f"{base.name}_suffix")
     except ValueError as error:

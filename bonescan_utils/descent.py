@@ -13,7 +13,7 @@ import tensorflow as tf
 from bonescan_utils.arms import Arm
 from bonescan_utils.devices import memory_explained
 
-HEAD_LAYERS = ("hidden", "score")
+HEAD_LAYERS = ("hidden", "evidence", "score")
 
 
 def learning_rate(arm: Arm, step: int, *, steps_per_epoch: int) -> float:

@@ -151,7 +151,7 @@ def paper_arms(predictions: pd.DataFrame, reference: str) -> pd.DataFrame:
 
 
 def equal_protocols(predictions: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """Return the predictions by protocol, of `finetuned` and `multilevel`, where at least two arms share it."""
+    """Return the predictions by protocol, of all but `frozen`, where at least two arms share it."""
     by_protocol = predictions.groupby(predictions["arm"].map(protocol))
     return {name: group for name, group in by_protocol if name != "frozen" and group["arm"].nunique() > 1}
 

@@ -5,9 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import cut_tensor
+
+STANDARDISE = "standardise"
+PLACES_SHARE = 0.01
+"""Share of an image's places that a local head's score rests on: the highest hundredth (assumption)."""
 
 LSE_SHARPNESS = 5.0
 """Sharpness r of log-mean-exp pooling: 0 is the mean, infinity the maximum."""
@@ -46,6 +51,65 @@ def pool(activation: Any, pooling: str, *, prefix: str = "") -> Any:
         joined = keras.layers.Concatenate(name=f"{prefix}pool_avg_max", dtype="float32")
         return joined([average(activation), maximum(activation)])
     return _log_mean_exp(activation, prefix)
+
+
+def head_of(activation: Any, arm: Arm, *, activation_function: str | None, seed: int = 0) -> Any:
+    """Attaches an arm's pooling and head to the activation of its output, which is not frozen.
+
+    Args:
+        activation: symbolic tensor (n, rows, columns, channels).
+        arm: its ``local_units``, ``pooling`` and settings of the head.
+        activation_function: ``sigmoid`` for a score 0-1, None for the logit.
+        seed: seed of the initialisation and of the dropout.
+    """
+    if arm.local_units:
+        return attach_local_head(activation, arm, activation_function=activation_function, seed=seed)
+    return attach_head(pool(activation, arm.pooling), arm, activation_function=activation_function, seed=seed)
+
+
+def attach_local_head(activation: Any, arm: Arm, *, activation_function: str | None, seed: int = 0) -> Any:
+    """Attaches a head that judges each place by itself: small evidence map, mean of its highest places, logit.
+
+    A focus that is a hundredth of the image is a hundredth of a mean over the image, and most of a mean over the
+    places with the most evidence (Source: weakly supervised detection by k-max pooling; Durand et al., WELDON, CVPR
+    2016, eq. 3). Channels are standardised first by statistics of training scans, which `standardise` sets.
+
+    Args:
+        activation: symbolic tensor (n, rows, columns, channels).
+        arm: its ``local_units`` and ``dropout`` (of whole channels).
+        activation_function: ``sigmoid`` for a score 0-1, None for the logit.
+        seed: seed of the initialisation and of the dropout.
+
+    Returns:
+        The symbolic float32 output (n, 1) of the layer named ``score``; the layer ``hidden`` holds what the evidence
+        (``evidence``, (n, rows, columns, 1)) is a weighted sum of.
+    """
+    layers, glorot = keras.layers, keras.initializers.GlorotUniform
+    standard = layers.BatchNormalization(center=False, scale=False, trainable=False, name=STANDARDISE)(activation)
+    if arm.dropout:
+        standard = layers.SpatialDropout2D(arm.dropout, seed=seed + 1, name="dropout")(standard)
+    hidden = layers.Conv2D(
+        arm.local_units, 3, padding="same", activation="relu", kernel_initializer=glorot(seed), name="hidden"
+    )(standard)
+    evidence = layers.Conv2D(1, 1, kernel_initializer=glorot(seed + 2), name="evidence", dtype="float32")(hidden)
+    flat = layers.Flatten(name="places", dtype="float32")(evidence)
+    highest, _ = keras.ops.top_k(flat, max(1, round(PLACES_SHARE * flat.shape[-1])), sorted=False)
+    mean = keras.ops.mean(highest, axis=-1, keepdims=True)
+    return layers.Dense(1, activation_function, kernel_initializer="ones", name="score", dtype="float32")(mean)
+
+
+def standardise(model: keras.Model, activations: np.ndarray) -> None:
+    """Sets the statistics of a local head's standardisation; does nothing to a model without one.
+
+    Args:
+        model: the model activation -> logit.
+        activations: activations of some training scans (n, rows, columns, channels).
+    """
+    found = [layer for layer in model.layers if layer.name == STANDARDISE]
+    if found:
+        mean = activations.mean((0, 1, 2), dtype=np.float64)
+        variance = activations.var((0, 1, 2), dtype=np.float64)
+        found[0].set_weights([mean, np.maximum(variance, 1e-4 * np.median(variance[variance > 0], axis=0))])
 
 
 def attach_head(pooled: Any, arm: Arm, *, activation_function: str | None, seed: int = 0) -> Any:

@@ -17,7 +17,7 @@ import numpy as np
 from bonescan_utils.backbones import BackboneError, build_base, cut_tensor, get_backbone
 from bonescan_utils.files import read_json, sha256_file, write_atomic, write_json
 from bonescan_utils.forward import as_rgb, compile_forward, run_in_batches
-from bonescan_utils.heads import attach_head, pool_levels
+from bonescan_utils.heads import attach_head, head_of, pool_levels
 from bonescan_utils.precision import dtype_policy
 from bonescan_utils.transfer import Fitted
 
@@ -35,7 +35,10 @@ def assemble(fitted: Fitted) -> keras.Model:
     arm = fitted.arm
     with dtype_policy("float32"):
         base = build_base(arm.backbone, input_shape=fitted.input_shape, weights=fitted.source, output=arm.output)
-        score = attach_head(pool_levels(base, arm), arm, activation_function="sigmoid", seed=fitted.seed)
+        if arm.frozen:
+            score = attach_head(pool_levels(base, arm), arm, activation_function="sigmoid", seed=fitted.seed)
+        else:
+            score = head_of(base.output, arm, activation_function="sigmoid", seed=fitted.seed)
     model = keras.Model(base.input, score, name=arm.name)
     trained = model.get_layer("score") if arm.frozen else keras.Model(cut_tensor(base, str(arm.cut)), score)
     trained.set_weights(fitted.model.get_weights())
@@ -58,7 +61,7 @@ def save_model(model: keras.Model, path: Path | str, fitted: Fitted) -> Path:
     row = get_backbone(fitted.arm.backbone)
     about = {
         "sha256": sha256_file(path), "arm": asdict(fitted.arm), "backbone": row.name,
-        "explained_layers": [*fitted.arm.taps, fitted.arm.output or row.last_conv],
+        "explained_layers": list(fitted.arm.explained_layers or (row.last_conv,)),
         "input_shape": fitted.input_shape, "weights": fitted.source.to_dict(), "seed": fitted.seed,
         "best_epoch": fitted.best_epoch, "keras": keras.__version__,
     }  # fmt: skip

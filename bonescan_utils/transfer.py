@@ -25,13 +25,16 @@ from bonescan_utils.descent import Descent
 from bonescan_utils.devices import strategy
 from bonescan_utils.features import FeatureStore
 from bonescan_utils.forward import Forward, compile_forward, run_in_batches
-from bonescan_utils.heads import attach_head, pool
+from bonescan_utils.heads import head_of, standardise
 from bonescan_utils.precision import dtype_policy, precision_policy
 from bonescan_utils.weights import WeightsSource
 
 HISTORY = ("epoch", "loss", "tuning_loss", "tuning_auroc", "lr", "l2")
 INVERSE_L2 = tuple(float(c) for c in np.logspace(-5, 1, 13))
 """Strengths C = 1/L2 that a frozen arm's logistic head is fitted with, strongest regularisation first."""
+
+STANDARDISED_ON = 100
+"""Training scans, at most, that a local head's channels are standardised on."""
 
 LEAST_DEVIATION = 0.01
 """Least standard deviation of a pooled channel, as a share of the median channel's (see `_deviation`)."""
@@ -113,12 +116,11 @@ def trainable_part(arm: Arm, source: WeightsSource, input_shape: tuple[int, int,
     """The model cut -> logit of an arm: layers after the cut and the head, BatchNorm frozen."""
     with dtype_policy(training_policy()):
         base = build_base(arm.backbone, input_shape=input_shape, weights=source, output=arm.output)
-    _, suffix = split_base(base, str(arm.cut))
-    for layer in suffix.layers:
-        if isinstance(layer, keras.layers.BatchNormalization):
-            layer.trainable = False  # also keeps its moving statistics still
-    pooled = pool(suffix.output, arm.pooling)
-    return keras.Model(suffix.input, attach_head(pooled, arm, activation_function=None, seed=seed))
+        _, suffix = split_base(base, str(arm.cut))
+        for layer in suffix.layers:
+            if isinstance(layer, keras.layers.BatchNormalization):
+                layer.trainable = False  # also keeps its moving statistics still
+        return keras.Model(suffix.input, head_of(suffix.output, arm, activation_function=None, seed=seed))
 
 
 def training_policy() -> str:
@@ -201,6 +203,7 @@ def _fit_gradient(
         features.copy_index(train)  # says so now, not in the third epoch, if copies are missing
     with strategy().scope():
         model = trainable_part(arm, features.source, features.input_shape, seed=seed)
+        standardise(model, features.gather(train[:: -(-len(train) // STANDARDISED_ON)]))
         descent = Descent(arm, model, steps_per_epoch=_batch_count(len(train), arm.batch_size))
     forward, rng = compile_forward(model), np.random.default_rng([seed, 1])
     history, best, best_epoch, kept = [], -1.0, 0, model.get_weights()

@@ -22,7 +22,7 @@ WEIGHTS_TEXT = {
 }
 """Kinds of starting weights (`weights.WeightsSource.kind`) in words; an unknown kind is shown as it is."""
 
-PROTOCOL_TEXT = {"": "", "finetuned": " fine-tuned", "multilevel": " multi-level"}
+PROTOCOL_TEXT = {"": "", "finetuned": " fine-tuned", "multilevel": " multi-level", "local": " local evidence"}
 """What follows a backbone's title in the name of an arm, by the ending of its name."""
 
 METRIC_TEXT = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "Brier": "Brier score"} | {
