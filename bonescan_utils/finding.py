@@ -86,4 +86,4 @@ class Finding:
         lines = [f"The {view} view is missing" for view in self.missing_views]
         if self.raw_max == 0:
             lines.append("The saliency map is empty: no place speaks for metastasis")
-        return [*lines, *self.warnings]
+        return [*lines, *(text[:1].upper() + text[1:] for text in self.warnings)]

@@ -20,7 +20,7 @@ from bonescan_utils.scan import View
 ROWS = 1024
 """A view with fewer rows is enlarged by a whole factor, up to about this many."""
 MARGIN, GAP, MIN_WIDTH = 12, 12, 560
-BAND, LINE = 62, 19
+BAND, LINE = 68, 19
 RED, BLACK, WHITE = (150, 0, 0), (0, 0, 0), (255, 255, 255)
 
 
@@ -95,7 +95,7 @@ def _band(pen: ImageDraw.ImageDraw, top: int, across: int, height: int, lines: S
 
 def _mark(pen: ImageDraw.ImageDraw, view: str, start: int, width: int, top: int, title: str) -> None:
     """Write the view and the patient's sides into the picture's upper corners, and a title above it."""
-    pen.text((start + width // 2, top - 4), f"{SHORT[view]}, {title}", BLACK, ImageFont.load_default(13), anchor="mb")
+    pen.text((start + width // 2, top - 7), f"{SHORT[view]}, {title}", BLACK, ImageFont.load_default(13), anchor="ms")
     for side, place, anchor in zip(SIDES[view], (start + 5, start + width - 5), ("lt", "rt"), strict=True):
         pen.text((place, top + 5), side, BLACK, ImageFont.load_default(16), anchor=anchor)
 

@@ -104,7 +104,7 @@ def _carried(found: Dataset) -> Dataset:
         setattr(kept, name, number)
     if kept.SOPClassUID not in CLASSES:
         raise SourceError(f"the source is of SOP class {kept.SOPClassUID.name}; expected a nuclear medicine image")
-    kept.Rows, kept.Columns = found.Rows, found.Columns
+    kept.Modality, kept.Rows, kept.Columns = "NM", found.Rows, found.Columns  # `read_dicom` takes no other modality
     for name in TYPE_2 + OPTIONAL:
         value = _text(found.get(name))
         form = _FORMS.get(name)
