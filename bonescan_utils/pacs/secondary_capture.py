@@ -65,7 +65,7 @@ def _describe(image: Dataset, view: str, derivation: str) -> None:
     image.ImageComments = f"{RESEARCH_NOTICE}. {PURPOSE_NOTICE}"
     image.DerivationDescription = derivation
     image.BurnedInAnnotation = "NO"  # by the standard: no text that identifies the patient; the notice does not
-    image.LossyImageCompression = "00"
+    image.LossyImageCompression, image.BodyPartExamined = "00", "WHOLEBODY"  # not one of a pair: no Laterality
     image.ViewCodeSequence = [_code(*VIEW_CODES[view])]
 
 
