@@ -1,7 +1,8 @@
 """A conformance check of two IODs, written from DICOM PS3.3 for the tests: SC Image (A.8.1), Comprehensive SR (A.35.3).
 
-Types 1 (there, with a value) and 2 (there) of every mandatory module are listed here by hand; `test_pacs` compares the lists
-with the tables of the standard that highdicom carries. The conditions of types 1C and 2C that can occur are rules below.
+Types 1 (there, with a value) and 2 (there) of every mandatory module are listed here by hand; `test_pacs` compares the
+lists with the tables of the standard that highdicom carries. The conditions of types 1C and 2C that can occur are rules
+below.
 """
 
 from __future__ import annotations
@@ -17,16 +18,17 @@ from pydicom.valuerep import validate_value
 
 _PATIENT_AND_STUDY = {
     "1": "StudyInstanceUID",
-    "2": "PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime ReferringPhysicianName StudyID AccessionNumber",
+    "2": """PatientName PatientID PatientBirthDate PatientSex StudyDate StudyTime ReferringPhysicianName StudyID
+        AccessionNumber""",
 }
 _SC = {
-    "1": """Modality SeriesInstanceUID ConversionType SamplesPerPixel PhotometricInterpretation Rows Columns BitsAllocated
-        BitsStored HighBit PixelRepresentation SOPClassUID SOPInstanceUID""",
+    "1": """Modality SeriesInstanceUID ConversionType SamplesPerPixel PhotometricInterpretation Rows Columns
+        BitsAllocated BitsStored HighBit PixelRepresentation SOPClassUID SOPInstanceUID""",
     "2": "SeriesNumber InstanceNumber",
 }
 _SR = {
-    "1": """Modality SeriesInstanceUID SeriesNumber InstanceNumber CompletionFlag VerificationFlag ContentDate ContentTime
-        ValueType ConceptNameCodeSequence ContinuityOfContent SOPClassUID SOPInstanceUID""",
+    "1": """Modality SeriesInstanceUID SeriesNumber InstanceNumber CompletionFlag VerificationFlag ContentDate
+        ContentTime ValueType ConceptNameCodeSequence ContinuityOfContent SOPClassUID SOPInstanceUID""",
     "2": "Manufacturer ReferencedPerformedProcedureStepSequence PerformedProcedureCodeSequence",
 }
 SC_CLASS, SR_CLASS = "1.2.840.10008.5.1.4.1.1.7", "1.2.840.10008.5.1.4.1.1.88.33"

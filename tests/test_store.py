@@ -127,7 +127,7 @@ def test_a_node_that_accepts_and_stays_silent(files: list[Path], monkeypatch: py
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        with pytest.raises(StoreError, match="does not answer within 0.3 s"):
+        with pytest.raises(StoreError, match=r"does not answer within 0\.3 s"):
             send_files(files, Node("127.0.0.1", silent.getsockname()[1]))
 
 
