@@ -14,6 +14,7 @@ from tqdm import tqdm
 from bonescan_utils.files import read_csv, read_json, write_csv
 from bonescan_utils.finding import NOTICE, Finding
 from bonescan_utils.loading import load_file
+from bonescan_utils.model_record import model_record
 from bonescan_utils.preprocessing import LAYOUTS, prepare
 from bonescan_utils.profiles import StudyError
 from bonescan_utils.results import Job, dicom_files, make_job, read_whole, require_writable, write_result
@@ -70,13 +71,15 @@ def predict_files(
 
         require_pacs("highdicom", option="--dicom")
     require_writable(out, inputs)
-    record = _model_record(model)
+    record = model_record(model.path)
     made_by = _made_by(model, str(record["sha256"]))
     jobs = [
-        make_job(path, made_by=made_by, dicom=dicom) for path in tqdm(files, "hash", disable=not progress, leave=False)
+        make_job(path, made_by=made_by, dicom=dicom)
+        for path in tqdm(files, "hash", unit="file", disable=not progress, leave=False)
     ]
     rows = _work(list({job.scan_id: job for job in jobs}.values()), model, record, out, progress=progress)
     summary = pd.DataFrame([{**rows[job.scan_id], "file": job.path.name} for job in jobs], columns=COLUMNS)
+    summary["y_pred"] = summary["y_pred"].astype("Int64")  # 0, 1 or empty
     write_csv(out / "summary.csv", summary)
     return summary
 
@@ -151,7 +154,7 @@ def _predict_batch(
             reason = f"{error.reason} [{error.code}] {error.hint}".strip()
             rows[job.scan_id] = {"scan_id": job.scan_id, "status": "unusable", "reason": reason, "kept": False}
     if scans:
-        with quiet_stderr():
+        with quiet_stderr():  # where there is no GPU, looking for one is logged at length
             from bonescan_utils.explanation import explain
 
             explained = explain(model.path, list(scans.values()), layout=model.layout)
@@ -187,17 +190,6 @@ def _row(record: Mapping[str, Any], *, kept: bool) -> dict[str, Any]:
         "views": "/".join(record["views"]), "warnings": "; ".join(record["warnings"]), "reason": "",
         "dicom": dicom.get("reason", "written") if dicom else "", "kept": kept,
     }  # fmt: skip
-
-
-def _model_record(model: RunModel) -> dict[str, Any]:
-    """Return the record beside a model, after checking that the model is the file that was saved."""
-    with quiet_stderr():
-        import tensorflow as tf
-
-        from bonescan_utils.models import model_record
-
-        tf.config.list_physical_devices()  # where there is no GPU, looking for one is logged at length
-    return model_record(model.path)
 
 
 def _made_by(model: RunModel, sha256: str) -> dict[str, Any]:

@@ -156,9 +156,9 @@ def _write_pictures(item: Explained, finding: Finding, out: Path) -> list[Path]:
     from bonescan_utils.explanation import overlay_cases
     from bonescan_utils.figures import plot_overlays, save_figure
 
-    note = f"{finding.score_line()}. {finding.probability_line()}. {NOTICE}"
-    doubts = "".join(f" {line}." for line in finding.doubt_lines())
-    figure = plot_overlays(overlay_cases([item], [""]), columns=1, note=note + doubts)
+    said = [finding.score_line(), finding.probability_line(), *finding.doubt_lines()]
+    note = " ".join([NOTICE, *(f"{line}." for line in said)])
+    figure = plot_overlays(overlay_cases([item], [""]), columns=1, note=note)
     return list(save_figure(figure, out / item.scan.scan_id))
 
 

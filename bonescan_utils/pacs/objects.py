@@ -42,7 +42,7 @@ def write_objects(item: Explained, finding: Finding, *, source: Path, out: Path,
     darkest = darkest_value({view.name: view.counts for view in shown})
     lines = [
         finding.score_line(), finding.probability_line(), finding.operating_line(), finding.model_line(),
-        *finding.doubt_lines(),
+        "Saliency is scaled to its own maximum; it does not outline lesions", *finding.doubt_lines(),
     ]  # fmt: skip
     derivation = f"Scan beside its Grad-CAM saliency map. {finding.model_line()}"
     files: dict[str, Dataset] = {}
