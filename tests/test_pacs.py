@@ -18,10 +18,13 @@ import pydicom
 import pytest
 from conftest import make_scan
 from dicom_rules import REQUIRED, SC_CLASS, SR_CLASS, faults
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from bonescan_utils.dicom import read_dicom, write_dicom
 from bonescan_utils.finding import Finding
 from bonescan_utils.pacs import RESEARCH_NOTICE, require_pacs
+from bonescan_utils.pacs import objects as objects_module
 from bonescan_utils.pacs.identity import make_uid
 from bonescan_utils.pacs.objects import write_objects
 from bonescan_utils.pacs.sheet import BAND, LINE, draw_sheet
@@ -328,6 +331,34 @@ def test_values_are_carried_if_they_are_of_their_form(
 ) -> None:
     for ds in write(changed(**values), make_scan("scan-1"), tmp_path / "out").values():
         assert str(ds[name].value or "") == kept and faults(ds) == []
+
+
+def test_an_unforeseen_fault_of_a_source_is_told_without_its_values(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*args: Any, **options: Any) -> Any:
+        raise KeyError("Doe^Jane")
+
+    monkeypatch.setattr(objects_module, "structured_report", failing)
+    with pytest.raises(SourceError, match=r"no DICOM result can be made of the source's header \(KeyError\)$"):
+        write(source, make_scan("scan-1"), tmp_path / "out")
+    assert not (tmp_path / "out").exists(), "the pictures come with their report or not at all"
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=70)
+
+
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=TEXT, patient=TEXT, accession=TEXT, study=TEXT)
+def test_no_text_of_a_source_breaks_the_results_of_a_scan(
+    changed: Any, tmp_path: Path, name: str, patient: str, accession: str, study: str
+) -> None:
+    values = {"PatientName": name, "PatientID": patient, "AccessionNumber": accession, "StudyDescription": study}
+    path = changed(SpecificCharacterSet="ISO_IR 192", **values)
+    carried = read_source(path).dataset
+    for ds in write(path, make_scan("scan-1"), tmp_path / "out").values():
+        for keyword in ("PatientName", "PatientID", "AccessionNumber"):
+            assert str(ds[keyword].value or "").strip() == str(carried[keyword].value or "").strip()
 
 
 @pytest.mark.parametrize(

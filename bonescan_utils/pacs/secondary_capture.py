@@ -5,7 +5,6 @@ Written uncompressed (Explicit VR Little Endian), which every node takes.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 from highdicom.sc import SCImage
@@ -41,16 +40,14 @@ def secondary_capture(
     """
     uid = source.dataset.SOPInstanceUID
     spacing: Any = tuple(size / sheet.factor for size in view.pixel_mm) if view.pixel_mm else None
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # highdicom's warnings quote the patient's name
-        image = SCImage.from_ref_dataset(
-            source.dataset, pixel_array=sheet.pixels, photometric_interpretation="RGB", bits_allocated=8,
-            coordinate_system="PATIENT", patient_orientation=ORIENTATION[view.name], pixel_spacing=spacing,
-            series_instance_uid=make_uid(uid, key, "sc"), series_number=SC_SERIES,
-            sop_instance_uid=make_uid(uid, key, "sc", view.name), instance_number=number,
-            manufacturer=MANUFACTURER, manufacturer_model_name=MODEL_NAME, software_versions=__version__,
-            series_description=f"{RESEARCH_NOTICE} - bonescan saliency", transfer_syntax_uid=ExplicitVRLittleEndian,
-        )  # fmt: skip
+    image = SCImage.from_ref_dataset(
+        source.dataset, pixel_array=sheet.pixels, photometric_interpretation="RGB", bits_allocated=8,
+        coordinate_system="PATIENT", patient_orientation=ORIENTATION[view.name], pixel_spacing=spacing,
+        series_instance_uid=make_uid(uid, key, "sc"), series_number=SC_SERIES,
+        sop_instance_uid=make_uid(uid, key, "sc", view.name), instance_number=number,
+        manufacturer=MANUFACTURER, manufacturer_model_name=MODEL_NAME, software_versions=__version__,
+        series_description=f"{RESEARCH_NOTICE} - bonescan saliency", transfer_syntax_uid=ExplicitVRLittleEndian,
+    )  # fmt: skip
     for name in ("IssuerOfPatientID", "PatientAge", "StudyDescription"):
         if name in source.dataset:
             setattr(image, name, source.dataset[name].value)

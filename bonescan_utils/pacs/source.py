@@ -1,13 +1,13 @@
 """Source: whom and what a DICOM file is of, so that a result is filed beside it.
 
 Only the attributes that a result carries are read: patient, study, equipment, and which frame is which view. Private
-and free-text attributes stay behind. Values are of a patient: nothing here prints, logs or quotes them.
+and free-text attributes stay behind. Values are of a patient: nothing here prints, logs or quotes them
+(`objects` silences the warnings of pydicom and highdicom, which do).
 """
 
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,13 +85,11 @@ def read_source(path: Path) -> Source:
     Raises:
         SourceError: It is of a SOP class that no bone scan comes in, or lacks a valid UID.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # pydicom's warnings quote header values
-        tags: list[Any] = [*TYPE_2, *OPTIONAL, *UIDS, *FRAMES, "SpecificCharacterSet"]
-        found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
-        n_frames = int(found.get("NumberOfFrames") or 1)
-        frames = {frame.view: frame.index + 1 for frame in pick_frames(found, n_frames)[0]}
-        return Source(_carried(found), frames, n_frames)
+    tags: list[Any] = [*TYPE_2, *OPTIONAL, *UIDS, *FRAMES, "SpecificCharacterSet"]
+    found = pydicom.dcmread(path, stop_before_pixels=True, specific_tags=tags)
+    n_frames = int(found.get("NumberOfFrames") or 1)
+    frames = {frame.view: frame.index + 1 for frame in pick_frames(found, n_frames)[0]}
+    return Source(_carried(found), frames, n_frames)
 
 
 def _carried(found: Dataset) -> Dataset:

@@ -7,7 +7,6 @@ the scheme 99BONESCAN, which the report explains.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 
 from highdicom import sr as hd
@@ -44,21 +43,19 @@ def structured_report(
         created: When, ISO 8601.
     """
     uid = source.dataset.SOPInstanceUID
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # highdicom's warnings quote the patient's name
-        content = hd.MeasurementReport(
-            observation_context=_observer(finding), procedure_reported=codes.cid100.NMUnspecifiedBodyRegion,
-            imaging_measurements=[_group(finding, source, tracking=make_uid(uid, key, "score"), scan_id=scan_id)],
-            referenced_images=[source.dataset, *pictures],
-        )  # fmt: skip
-        report = hd.ComprehensiveSR(
-            evidence=[source.dataset, *pictures], content=content,
-            series_instance_uid=make_uid(uid, key, "sr"), series_number=SR_SERIES,
-            sop_instance_uid=make_uid(uid, key, "sr", "report"), instance_number=1,
-            manufacturer=MANUFACTURER, manufacturer_model_name=MODEL_NAME, software_versions=__version__,
-            device_serial_number=finding.model_sha256[:16], is_complete=True,
-            series_description=f"{RESEARCH_NOTICE} - bonescan report", coding_schemes=[_scheme()],
-        )  # fmt: skip
+    content = hd.MeasurementReport(
+        observation_context=_observer(finding), procedure_reported=codes.cid100.NMUnspecifiedBodyRegion,
+        imaging_measurements=[_group(finding, source, tracking=make_uid(uid, key, "score"), scan_id=scan_id)],
+        referenced_images=[source.dataset, *pictures],
+    )  # fmt: skip
+    report = hd.ComprehensiveSR(
+        evidence=[source.dataset, *pictures], content=content,
+        series_instance_uid=make_uid(uid, key, "sr"), series_number=SR_SERIES,
+        sop_instance_uid=make_uid(uid, key, "sr", "report"), instance_number=1,
+        manufacturer=MANUFACTURER, manufacturer_model_name=MODEL_NAME, software_versions=__version__,
+        device_serial_number=finding.model_sha256[:16], is_complete=True,
+        series_description=f"{RESEARCH_NOTICE} - bonescan report", coding_schemes=[_scheme()],
+    )  # fmt: skip
     set_times(report, created)
     return report
 
