@@ -105,7 +105,8 @@ def send_results(out: Path, node: Node) -> pd.DataFrame:
     files = {name: dicom_files(read_json(out / f"{name}.json"), out) for name in scored}
     kept = f"The files are kept in {out}; the same command sends them again."
     try:
-        refused = send_files([file for found in files.values() for file in found], node)
+        due = [file for found in files.values() for file in found]
+        refused = send_files(due, node) if due else {}
     except StoreError as error:
         raise StoreError(f"{error}. {kept}") from error
     said = {

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydicom import dcmread as read
 from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import ComprehensiveSRStorage, ExplicitVRLittleEndian, SecondaryCaptureImageStorage, generate_uid
 
@@ -64,13 +65,11 @@ def provider() -> Iterator[Callable[..., tuple[Node, list[Any]]]]:
 
 
 def test_objects_arrive_as_they_were_written(files: list[Path], provider: Any) -> None:
-    from pydicom import dcmread
-
     node, received = provider()
     assert send_files(files, node) == dict.fromkeys(files, "")
     assert [(ours, theirs) for ours, theirs, _ in received] == [("ME", "PACS")] * 2
     for (_, _, ds), path in zip(received, files, strict=True):
-        sent = dcmread(path)
+        sent = read(path)
         assert all(ds[element.tag] == element for element in sent)
 
 
@@ -95,6 +94,26 @@ def test_a_comment_of_the_node_is_not_repeated(files: list[Path], provider: Any)
 
     node, _ = provider(refuse)
     assert all("0xC000" in text and "Doe" not in text for text in send_files(files, node).values())
+
+
+def test_a_node_that_goes_away_in_between(files: list[Path], provider: Any) -> None:
+    node, received = provider()
+    associations: list[Any] = []
+    plain = pynetdicom.AE.associate
+
+    def associate(self: Any, *args: Any, **options: Any) -> Any:
+        associations.append(plain(self, *args, **options))
+        return associations[-1]
+
+    def drop(path: Path) -> str:
+        associations[0].abort()
+        return str(path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pynetdicom.AE, "associate", associate)
+        patch.setattr(store, "dcmread", lambda path: read(drop(path) if path == files[1] else path))
+        found = send_files(files, node)
+    assert found == {files[0]: "", files[1]: "the node ended the association"} and len(received) == 1
 
 
 def test_a_kind_that_the_node_does_not_take(files: list[Path], provider: Any) -> None:

@@ -108,6 +108,8 @@ def _stored(link: Association, path: Path) -> str:
         status = link.send_c_store(ds)
     except ValueError:  # of this kind of object the node accepted none
         return f"the node does not take {ds.SOPClassUID.name}"
+    except RuntimeError:  # it went away between the question and the call
+        return "the node ended the association"
     if "Status" not in status:
         return "no answer from the node"
     if code_to_category(status.Status) in ("Success", "Warning"):  # with a warning it is stored all the same
