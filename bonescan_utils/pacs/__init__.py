@@ -26,4 +26,4 @@ def require_pacs(package: str, *, option: str) -> None:
         StudyError: It is not; the text names the extra.
     """
     if find_spec(package) is None:
-        raise StudyError(f'{option} needs the package {package}: pip install "bonescan-utils[pacs]"')
+        raise StudyError(f"{option} needs {package}, of the extra 'pacs': .venv/bin/python -m pip install -e '.[pacs]'")
