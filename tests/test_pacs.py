@@ -348,7 +348,7 @@ def test_an_unforeseen_fault_of_a_source_is_told_without_its_values(
 TEXT = st.text(st.characters(codec="utf-8"), max_size=70)
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(name=TEXT, patient=TEXT, accession=TEXT, study=TEXT)
 def test_no_text_of_a_source_breaks_the_results_of_a_scan(
     changed: Any, tmp_path: Path, name: str, patient: str, accession: str, study: str
