@@ -1,4 +1,5 @@
-"""DICOM NM whole-body files <-> views. All use of pydicom is here, in `dicom_frames` and in `dicom_write`.
+"""DICOM NM whole-body files <-> views. All use of pydicom is here, in `dicom_frames`, in `dicom_write` and, for
+results, in `pacs`.
 
 A file passes these checks in this order: regular file, size, magic number, file meta, bounded inflation, an
 allow-list of tags, the header, the number of pixel bytes, decoding. A header is never printed: it has names.

@@ -15,15 +15,14 @@ import keras
 import numpy as np
 
 from bonescan_utils.backbones import BackboneError, build_base, cut_tensor, get_backbone
-from bonescan_utils.files import read_json, sha256_file, write_atomic, write_json
+from bonescan_utils.files import sha256_file, write_atomic, write_json
 from bonescan_utils.forward import as_rgb, compile_forward, run_in_batches
 from bonescan_utils.heads import attach_head, head_of, pool_levels
+from bonescan_utils.model_record import ModelError, model_record
 from bonescan_utils.precision import dtype_policy
 from bonescan_utils.transfer import Fitted
 
-
-class ModelError(ValueError):
-    """A model file that is missing, damaged or not what its record says; one readable line."""
+__all__ = ["ModelError", "assemble", "check_images", "load_model", "model_record", "predict", "save_model"]
 
 
 def assemble(fitted: Fitted) -> keras.Model:
@@ -69,30 +68,11 @@ def save_model(model: keras.Model, path: Path | str, fitted: Fitted) -> Path:
     return path
 
 
-def model_record(path: Path | str) -> dict[str, Any]:
-    """What a saved model is, after checking that its file is the one that was saved.
-
-    Raises:
-        ModelError: model or record is missing, or the file was changed since.
-    """
-    path = Path(path)
-    record = path.with_suffix(".json")
-    for needed in (path, record):
-        if not needed.is_file():
-            raise ModelError(f"{needed}: not found; a model is a .keras file and the .json beside it")
-    about = read_json(record)
-    expected = about.get("sha256") if isinstance(about, dict) else None
-    found = sha256_file(path)
-    if found != expected:
-        raise ModelError(f"{path}: sha256 {found}, its record says {expected}; damaged, train the arm again")
-    return about
-
-
 def load_model(path: Path | str) -> keras.Model:
     """Loads a saved model in Keras's safe mode (no code in the file is run), after checking its sha256.
 
     Raises:
-        ModelError: see :func:`model_record`; or Keras cannot read the file.
+        ModelError: see `model_record`; or Keras cannot read the file.
     """
     model_record(path)
     try:

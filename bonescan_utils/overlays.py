@@ -102,12 +102,12 @@ def _draw_case(ax: Axes, case: OverlayCase, panel: Panel) -> None:
     end = draw_panel(ax, panel, start=second)
     for view, saliency in case.saliency.items():
         left, (tall, wide) = second + panel.starts[view], np.shape(saliency)
-        ax.imshow(_transparent(saliency), extent=(left, left + wide, tall * panel.stretch, 0), aspect="equal")
+        ax.imshow(overlay_colours(saliency), extent=(left, left + wide, tall * panel.stretch, 0), aspect="equal")
     ax.set(xlim=(0, end), ylim=(panel.height * 1.045, 0))
     ax.set_title(case.title, fontsize=6, fontweight="normal", loc="center", pad=3)
 
 
-def _transparent(saliency: np.ndarray) -> np.ndarray:
+def overlay_colours(saliency: np.ndarray) -> np.ndarray:
     """Colours of a saliency map, uint8 `(rows, cols, 4)`: the weaker, the more of the scan shows through."""
     strength = np.clip(np.nan_to_num(saliency), 0, 1)
     colours = mpl.colormaps[SALIENCY_COLOURS](strength, bytes=True)

@@ -146,7 +146,7 @@ def draw_panel(ax: Axes, panel: Panel, *, start: float = 0) -> float:
         panel: the views.
         start: column at which the first view begins.
     """
-    look: Any = {"cmap": "gray_r", "vmin": 0, "vmax": _darkest(panel.views), "interpolation": "antialiased"}
+    look: Any = {"cmap": "gray_r", "vmin": 0, "vmax": darkest_value(panel.views), "interpolation": "antialiased"}
     mark: Any = {"fontsize": 5, "color": "#333333", "va": "top"}
     for view, column in panel.starts.items():
         rows, cols = panel.views[view].shape
@@ -168,7 +168,7 @@ def blank_axes(fig: Figure, rows: int, columns: int) -> np.ndarray:
     return axes
 
 
-def _darkest(views: Mapping[str, np.ndarray]) -> float:
+def darkest_value(views: Mapping[str, np.ndarray]) -> float:
     """The value drawn black: 255 for prepared pictures, else a high percentile of the filled pixels."""
     if all(array.dtype == np.uint8 for array in views.values()):
         return 255.0
