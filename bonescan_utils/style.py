@@ -259,9 +259,8 @@ def save_figure(
     path = Path(path)
     add_footnote(fig, note)
     targets = tuple(path.with_name(f"{path.name}.{name}") for name in formats)
-    with mpl.rc_context(STYLE):
-        for target, name in zip(targets, formats, strict=True):
-            write_bytes(target, _rendered(fig, name, dpi))
+    for target, name in zip(targets, formats, strict=True):
+        write_bytes(target, rendered(fig, name, dpi))
     return targets
 
 
@@ -272,12 +271,13 @@ _NO_METADATA: dict[str, dict[str, None]] = {
 }
 
 
-def _rendered(fig: Figure, name: str, dpi: int) -> bytes:
-    """Returns a figure as the bytes of one format."""
+def rendered(fig: Figure, name: str, dpi: int) -> bytes:
+    """Returns a figure as the bytes of one format; see `save_figure`."""
     buffer = io.BytesIO()
     if name != "tiff":
-        fig.savefig(buffer, format=name, dpi=dpi, metadata=_NO_METADATA[name])
+        with mpl.rc_context(STYLE):
+            fig.savefig(buffer, format=name, dpi=dpi, metadata=_NO_METADATA[name])
         return buffer.getvalue()
-    with Image.open(io.BytesIO(_rendered(fig, "png", dpi))) as picture:
+    with Image.open(io.BytesIO(rendered(fig, "png", dpi))) as picture:
         picture.convert("RGB").save(buffer, format="TIFF", compression="tiff_lzw", dpi=(dpi, dpi))
     return buffer.getvalue()

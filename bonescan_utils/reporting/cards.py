@@ -7,8 +7,9 @@ import html
 from bonescan_utils.reporting.limits import limitations
 from bonescan_utils.reporting.methods import methods
 from bonescan_utils.reporting.records import RunRecord
+from bonescan_utils.style import interval_text
 from bonescan_utils.tables import partition_sizes
-from bonescan_utils.wording import arm_text, format_interval, metric_text, weights_text
+from bonescan_utils.wording import arm_text, metric_text, weights_text
 
 Card = list[tuple[str, str]]
 """(heading, text), in order."""
@@ -22,11 +23,7 @@ def headline(run: RunRecord, shown: tuple[str, ...] = SHOWN) -> dict[str, str]:
         if run.has(name):
             rows = run.table(name)
             found = rows[rows["arm"] == run.arm].set_index("metric")
-            return {
-                metric: format_interval(*found.loc[metric, ["estimate", "ci_low", "ci_high"]].astype(float))
-                for metric in shown
-                if metric in found.index
-            }
+            return {metric: interval_text(found.loc[metric]) for metric in shown if metric in found.index}
     return {}
 
 
@@ -91,13 +88,13 @@ def _composition(run: RunRecord) -> str:
 
 def as_markdown(title: str, card: Card) -> str:
     """Returns a card as Markdown in which text from the data can be no markup."""
-    lines = [f"# {_plain(title)}", ""]
+    lines = [f"# {plain(title)}", ""]
     for heading, text in card:
-        lines += [f"## {heading}", _plain(text), ""]
+        lines += [f"## {heading}", plain(text), ""]
     return "\n".join(lines)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """Returns text with the signs that Markdown and HTML act on made inert."""
     safe = html.escape(" ".join(text.split()), quote=False)
     return "".join(f"\\{sign}" if sign in "\\`*_[]#|!" else sign for sign in safe)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -15,6 +16,7 @@ from matplotlib.figure import Figure
 from bonescan_utils.reporting import drawings
 from bonescan_utils.reporting.readable import readable
 from bonescan_utils.reporting.records import RunRecord
+from bonescan_utils.style import PHANTOM_NOTE, add_footnote
 
 SECTIONS = {
     "cohort": "The cohort",
@@ -93,6 +95,15 @@ class Drawing:
     def missing(self, run: RunRecord) -> list[str]:
         """Returns the tables it is drawn from that the run does not have, or has without rows."""
         return [name for name in self.needs if not run.has(name)]
+
+    def there(self, run: RunRecord) -> bool:
+        """Tells whether the run has the figure, or all that it is drawn from."""
+        return run.figure(self.name).is_file() or bool(self.draw and not self.missing(run))
+
+    def drawn(self, run: RunRecord) -> Figure | None:
+        """Returns the figure drawn from the run's tables; None where that needs the scans."""
+        figure = self.draw(run) if self.draw and not self.missing(run) else None
+        return add_footnote(figure, PHANTOM_NOTE) if figure is not None and run.synthetic else figure
 
 
 TABLES = (
@@ -185,15 +196,15 @@ DRAWINGS = (
 
 
 def tables_of(run: RunRecord) -> list[Table]:
-    """Returns the tables for a reader that the run has, with rows; those not listed above last."""
+    """Returns the tables for a reader that the run has, with rows, in the order of the report."""
     listed = [replace(table, name=table.name.format(arm=run.arm)) for table in TABLES]
     known = {table.name for table in listed} | data_tables(run)
     others = [Table(name, "other", _title(name)) for name in run.table_names() if name not in known]
-    return [table for table in listed + others if run.has(table.name)]
+    return _by_section([table for table in listed + others if run.has(table.name)])
 
 
 def drawings_of(run: RunRecord) -> list[Drawing]:
-    """Returns all figures that a run can have, present or not; those not listed above last."""
+    """Returns all figures that a run can have, there or not, in the order of the report."""
     listed = [
         replace(
             drawing,
@@ -203,7 +214,25 @@ def drawings_of(run: RunRecord) -> list[Drawing]:
         for drawing in DRAWINGS
     ]
     known = {drawing.name for drawing in listed}
-    return listed + [Drawing(name, "other", _title(name)) for name in run.figure_names() if name not in known]
+    return _by_section(
+        listed + [Drawing(name, "other", _title(name)) for name in run.figure_names() if name not in known]
+    )
+
+
+Entry = TypeVar("Entry", Table, Drawing)
+
+
+def _by_section(entries: list[Entry]) -> list[Entry]:
+    """Returns entries in the order of the sections, and within one as they come."""
+    places = list(SECTIONS)
+    return sorted(entries, key=lambda entry: places.index(entry.section))
+
+
+def numbered(run: RunRecord) -> tuple[dict[str, Drawing], dict[str, Table]]:
+    """Returns the figures and the tables that the run has, by the labels `Figure 1`, `Table 1` and so on."""
+    drawings = [drawing for drawing in drawings_of(run) if drawing.there(run)]
+    figures = {f"Figure {number}": drawing for number, drawing in enumerate(drawings, start=1)}
+    return figures, {f"Table {number}": table for number, table in enumerate(tables_of(run), start=1)}
 
 
 MOST_ROWS = 80

@@ -7,7 +7,8 @@ browser to fetch anything.
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable
+import io
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -20,12 +21,13 @@ from PIL import Image
 from bonescan_utils.files import safe_text, write_text
 from bonescan_utils.report import POLICY
 from bonescan_utils.reporting import cards
-from bonescan_utils.reporting.catalogue import SECTIONS, Drawing, Table, data_tables, drawings_of, tables_of
-from bonescan_utils.reporting.checklists import CHECKLISTS, filled
+from bonescan_utils.reporting.catalogue import SECTIONS, Drawing, Table, data_tables, drawings_of, numbered
+from bonescan_utils.reporting.checklists import CHECKLISTS, Checklist, filled
 from bonescan_utils.reporting.limits import limitations
-from bonescan_utils.reporting.methods import Part, methods
+from bonescan_utils.reporting.methods import methods
 from bonescan_utils.reporting.readable import ROUNDING
 from bonescan_utils.reporting.records import RunRecord, read_run
+from bonescan_utils.style import rendered
 from bonescan_utils.wording import arm_text, metric_text, weights_text
 
 PAGE_NAME = "report.html"
@@ -71,12 +73,11 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
 def report_page(run: RunRecord) -> str:
     """Returns the report of a run as one HTML page."""
     sections, parts = results(run), methods(run)
-    labels = _labels(sections, parts)
+    labels = anchor_labels(run)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
     assets = package_files("bonescan_utils") / "assets"
     template = environment.from_string((assets / "run_report.html").read_text(encoding="utf-8"))
-    how = {"anchors": labels, "arm": run.arm, "synthetic": run.synthetic}
-    checklists = [filled(name, **how) for name in CHECKLISTS]
+    checklists = filled_checklists(run, labels)
     return template.render(
         **_head(run), policy=POLICY, style=Markup((assets / "report.css").read_text(encoding="utf-8")),
         contents=_contents(sections, checklists), methods=parts, sections=sections, left_out=left_out(run),
@@ -89,36 +90,41 @@ def report_page(run: RunRecord) -> str:
     )  # fmt: skip
 
 
+def filled_checklists(run: RunRecord, labels: Mapping[str, str]) -> list[Checklist]:
+    """Returns the reporting guidelines, filled by what the report has (`anchors`)."""
+    return [filled(name, anchors=labels, arm=run.arm, synthetic=run.synthetic) for name in CHECKLISTS]
+
+
 # ------------------------------------------------------------------------------------------------- parts
 def results(run: RunRecord) -> list[Section]:
-    """Returns the parts of the results that have anything in them, tables and figures numbered through."""
-    tables, drawings = tables_of(run), [each for each in drawings_of(run) if run.figure(each.name).is_file()]
-    sections, numbers = [], {"Table": 0, "Figure": 0}
-    for anchor, title in SECTIONS.items():
-        section = Section(anchor, title)
-        for drawing in (each for each in drawings if each.section == anchor):
-            section.items_.append(_pictured(run, drawing) | {"label": _next(numbers, "Figure")})
-        for table in (each for each in tables if each.section == anchor):
-            section.items_.append(_tabled(run, table) | {"label": _next(numbers, "Table")})
-        sections += [section] if section.items_ else []
-    return sections
-
-
-def _next(numbers: dict[str, int], kind: str) -> str:
-    numbers[kind] += 1
-    return f"{kind} {numbers[kind]}"
+    """Returns the parts of the results that have anything in them: figures, then tables, numbered through."""
+    figures, tables = numbered(run)
+    sections = [Section(anchor, title) for anchor, title in SECTIONS.items()]
+    for section in sections:
+        mine = [(label, each) for label, each in figures.items() if each.section == section.anchor]
+        section.items_ += [_pictured(run, each) | {"label": label} for label, each in mine]
+        printed = [(label, each) for label, each in tables.items() if each.section == section.anchor]
+        section.items_ += [_tabled(run, each) | {"label": label} for label, each in printed]
+    return [section for section in sections if section.items_]
 
 
 def _pictured(run: RunRecord, drawing: Drawing) -> dict[str, Any]:
     """Returns a figure for the template, its picture inside the page."""
-    path = run.figure(drawing.name)
-    with Image.open(path) as picture:
+    data = _picture(run, drawing)
+    with Image.open(io.BytesIO(data)) as picture:
         width, height = picture.size
-    data = base64.b64encode(path.read_bytes()).decode()
     return {
         "anchor": drawing.anchor, "title": drawing.title, "note": drawing.note, "width": width, "height": height,
-        "millimetres": round(width / DOTS_PER_INCH * 25.4), "picture": f"data:image/png;base64,{data}",
+        "millimetres": round(width / DOTS_PER_INCH * 25.4),
+        "picture": f"data:image/png;base64,{base64.b64encode(data).decode()}",
     }  # fmt: skip
+
+
+def _picture(run: RunRecord, drawing: Drawing) -> bytes:
+    """Returns the PNG that the run has, or draws it from the run's tables."""
+    path = run.figure(drawing.name)
+    figure = None if path.is_file() else drawing.drawn(run)
+    return path.read_bytes() if figure is None else rendered(figure, "png", DOTS_PER_INCH)
 
 
 def _tabled(run: RunRecord, table: Table) -> dict[str, Any]:
@@ -134,18 +140,18 @@ def _tabled(run: RunRecord, table: Table) -> dict[str, Any]:
 def left_out(run: RunRecord) -> list[str]:
     """Returns a line for each figure that the run has no tables for."""
     return [
-        f"{drawing.title}: this run has no table {', '.join(drawing.missing(run))}."
+        f"{drawing.title}: this run has no rows in tables/{', tables/'.join(drawing.missing(run))}.csv."
         for drawing in drawings_of(run)
-        if drawing.missing(run) and not run.figure(drawing.name).is_file()
+        if drawing.missing(run) and not drawing.there(run)
     ]
 
 
-def _labels(sections: Iterable[Section], parts: Iterable[Part]) -> dict[str, str]:
-    """Returns anchor -> what a link to it says, of all that the page has."""
-    found = dict(FIXED_ANCHORS) | {part.anchor: f"Methods: {part.title}" for part in parts}
-    for section in sections:
-        found[section.anchor] = section.title
-        found |= {item["anchor"]: item["label"] for item in section.items_}
+def anchor_labels(run: RunRecord) -> dict[str, str]:
+    """Returns anchor -> what a link to it says, of all that the report of a run has."""
+    found = dict(FIXED_ANCHORS) | {part.anchor: f"Methods: {part.title}" for part in methods(run)}
+    for entries in numbered(run):
+        found |= {entry.anchor: label for label, entry in entries.items()}
+        found |= {entry.section: SECTIONS[entry.section] for entry in entries.values()}
     return found
 
 
@@ -160,10 +166,11 @@ def _contents(sections: Iterable[Section], checklists: Iterable[Any]) -> list[tu
 # ------------------------------------------------------------------------------------------------- facts
 def _head(run: RunRecord) -> dict[str, Any]:
     """Returns what stands at the head of the page."""
-    found = [(metric_text(name), value.replace("-", "\N{EN DASH}")) for name, value in cards.headline(run).items()]
+    found = [(metric_text(name), value) for name, value in cards.headline(run).items()]
     size = _tested(run)
     return {
-        "title": "Bone scan study: report", "run": run.name, "finished": run.record.get("finished", ""),
+        "title": "Bone scan study: report", "run": run.name,
+        "finished": str(run.record.get("finished", "")).replace("T", " ")[:16],
         "status": run.record.get("status", "unknown"), "synthetic": run.synthetic, "headline": found,
         "arm": arm_text(run.arm), "tested": size[0], "tested_positive": size[1], "facts": _facts(run),
     }  # fmt: skip
