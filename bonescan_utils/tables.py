@@ -45,6 +45,7 @@ LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textascii
         "\N{GREATER-THAN OR EQUAL TO}": r"$\geq$",
     },
     **{"<": "$<$", ">": "$>$", "\N{GREEK CAPITAL LETTER DELTA}": r"$\Delta$", "\N{DAGGER}": r"\dag{}"},
+    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
 }
 """What LaTeX needs another spelling for."""
 

@@ -7,7 +7,7 @@ import html
 from bonescan_utils.reporting.limits import limitations
 from bonescan_utils.reporting.methods import methods
 from bonescan_utils.reporting.records import RunRecord
-from bonescan_utils.style import interval_text
+from bonescan_utils.style import interval_text, metric_row
 from bonescan_utils.tables import partition_sizes
 from bonescan_utils.wording import arm_text, metric_text, weights_text
 
@@ -22,8 +22,8 @@ def headline(run: RunRecord, shown: tuple[str, ...] = SHOWN) -> dict[str, str]:
     for name in (f"metrics_{run.arm}", "metrics"):
         if run.has(name):
             rows = run.table(name)
-            found = rows[rows["arm"] == run.arm].set_index("metric")
-            return {metric: interval_text(found.loc[metric]) for metric in shown if metric in found.index}
+            there = set(rows.loc[rows["arm"] == run.arm, "metric"])
+            return {metric: interval_text(metric_row(rows, run.arm, metric)) for metric in shown if metric in there}
     return {}
 
 

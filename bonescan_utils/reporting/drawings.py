@@ -29,8 +29,8 @@ def learning_curves(run: RunRecord) -> Figure:
     """Draws the learning curves of the study's arm, with what was kept where the run says so."""
     kept = None
     if run.has("weights"):
-        table = run.table("weights").set_index("arm")
-        kept = {run.arm: int(table.loc[run.arm, "best_epoch"])} if run.arm in table.index else None
+        table = run.table("weights")
+        kept = {str(arm): int(epoch) for arm, epoch in zip(table["arm"], table["best_epoch"], strict=True)}
     history = run.table(f"history_{run.arm}")
     return figures.plot_learning_curves(history, weights=run.weights, best_epoch=kept)
 

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from PIL import Image
 
 from bonescan_utils.files import safe_text, write_text
-from bonescan_utils.report import POLICY
+from bonescan_utils.report import POLICY, REPORT_PAGE
 from bonescan_utils.reporting import cards
 from bonescan_utils.reporting.catalogue import SECTIONS, Drawing, Table, data_tables, drawings_of, numbered
 from bonescan_utils.reporting.checklists import CHECKLISTS, Checklist, filled
@@ -30,8 +30,6 @@ from bonescan_utils.reporting.records import RunRecord, read_run
 from bonescan_utils.style import rendered
 from bonescan_utils.wording import arm_text, metric_text, weights_text
 
-PAGE_NAME = "report.html"
-"""The report's file in the run folder."""
 DOTS_PER_INCH = 200
 """Of the figures in a run folder."""
 FIXED_ANCHORS = {
@@ -65,7 +63,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         StudyError: The folder holds no run, or its record lacks what a report is written from.
         CsvError: A table of the run cannot be read.
     """
-    target = out or folder / PAGE_NAME
+    target = out or folder / REPORT_PAGE
     write_text(target, report_page(read_run(folder)))
     return target
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pandas as pd
@@ -76,7 +76,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
             rows = _joined(rows, (name, "ci_low", "ci_high"), heading)
     if set(GAIN) <= set(rows):
         rows = _joined(rows, GAIN, "Gain (95 % CI)")
-    texts = {_heading(name): _cells(name, rows[name]) for name in rows}
+    texts = {_heading(str(name)): _cells(str(name), rows[name]) for name in rows}
     shown = pd.DataFrame(texts, columns=list(texts), dtype="str")
     return _turned(shown) if shown.shape[1] > MOST_COLUMNS and 0 < len(shown) <= MOST_COLUMNS else shown
 
@@ -138,13 +138,13 @@ def _cells(name: str, column: pd.Series) -> list[str]:
     """Returns the cells of one column as text."""
     numbers = pd.api.types.is_numeric_dtype(column) and not pd.api.types.is_bool_dtype(column)
     if name in LABELS:
-        return [{0: "no", 1: "yes"}.get(value, NOTHING) for value in column]
+        return ["yes" if value == 1 else "no" if value == 0 else NOTHING for value in column]
     if name in P_VALUES and numbers:
         return [format_p(float(value)) for value in column]
     if numbers:
         return _numbers(column)
-    wording = {"metric": metric_text, "weights": lambda kind: WEIGHTS_TEXT.get(kind, kind)}
-    wording |= dict.fromkeys(ARM_COLUMNS, _arm)
+    wording: dict[str, Callable[[str], str]] = dict.fromkeys(ARM_COLUMNS, _arm)
+    wording |= {"metric": metric_text, "weights": lambda kind: WEIGHTS_TEXT.get(kind, kind)}
     return [wording.get(name, _printed)(_text(value)) for value in column]
 
 

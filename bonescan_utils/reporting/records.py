@@ -17,6 +17,10 @@ from bonescan_utils.runner import previous_run
 
 REQUIRED = ("run", "config", "manifest", "weights")
 """What a run's record must hold for a report."""
+NUMBERS = frozenset(
+    "estimate ci_low ci_high difference statistic p p_holm lr l2 observed gain gain_low gain_high".split()
+)
+"""Columns that are numbers even where no row has one, as in a table of groups that are all too small."""
 MADE_TEXT = ("comparison", "comparison_equal_protocol", "cross_validation", "table_one")
 """Tables that are text to be read already: their cells are left as they are."""
 
@@ -80,7 +84,8 @@ class RunRecord:
         Raises:
             CsvError: It is not there, or cannot be read; the text names the file.
         """
-        return (read_text_csv if name in MADE_TEXT else read_csv)(self._table(name))
+        path = self._table(name)
+        return read_text_csv(path) if name in MADE_TEXT else read_csv(path, numbers=NUMBERS)
 
     def table_names(self) -> list[str]:
         """Returns the names of all tables of the run, sorted."""

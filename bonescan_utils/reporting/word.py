@@ -25,9 +25,13 @@ from bonescan_utils.files import safe_text
 
 A4_MM = (210, 297)
 MARGIN_MM = 20
-MOST_UPRIGHT = 7
+MOST_UPRIGHT = 6
 """A table with more columns stands on a page turned sideways."""
 FONT, POINTS, SMALL = "Arial", 9.0, 8.0
+LETTER_MM, MOST_LETTERS = 1.6, 45
+"""Mean width of a small letter; a column is no wider than so many."""
+NARROW_MM = 36
+"""A column as narrow as an interval keeps its width."""
 THICK, THIN = 8, 4
 """Widths of rules, in eighths of a point."""
 
@@ -51,18 +55,28 @@ def tables_document(tables: Iterable[Printed], *, foot: str = "") -> bytes:
     """
     document = _empty()
     for number, table in enumerate(tables):
-        columns = table.rows.shape[1]
-        _page(document, sideways=columns > MOST_UPRIGHT, first=number == 0)
+        _page(document, sideways=_broad(table.rows), first=number == 0)
         caption = document.add_paragraph()
         caption.add_run(f"{table.label}. ").bold = True
         caption.add_run(f"{table.title}.")
         caption.paragraph_format.keep_with_next = True
         _add_table(document, table.rows)
-        if table.note:
-            document.add_paragraph().add_run(table.note).font.size = Pt(SMALL)
-    if foot:
-        document.add_paragraph().add_run(foot).font.size = Pt(SMALL)
+        _footnote(document, table.note)
+    _footnote(document, foot)
     return _without_dates(document)
+
+
+def _broad(rows: pd.DataFrame) -> bool:
+    """Tells whether a table needs a page turned sideways."""
+    return rows.shape[1] > MOST_UPRIGHT
+
+
+def _footnote(document: DocumentType, text: str) -> None:
+    """Adds a paragraph in small letters; none for ''."""
+    if text:
+        paragraph = document.add_paragraph()
+        paragraph.paragraph_format.space_before = Pt(4)
+        paragraph.add_run(text).font.size = Pt(SMALL)
 
 
 def _empty() -> DocumentType:
@@ -88,21 +102,37 @@ def _add_table(document: DocumentType, rows: pd.DataFrame) -> None:
     table = document.add_table(rows=1 + len(rows), cols=rows.shape[1])
     table.alignment = WD_TABLE_ALIGNMENT.LEFT
     lines = [list(rows.columns), *rows.itertuples(index=False, name=None)]
+    table.autofit = False
+    widths = _widths(lines, max(A4_MM) - 2 * MARGIN_MM if _broad(rows) else min(A4_MM) - 2 * MARGIN_MM)
+    for column, width in zip(table.columns, widths, strict=True):
+        column.width = Mm(width)
     for line, texts in zip(table.rows, lines, strict=True):
-        _keep_whole(line._tr)
-        for cell, text in zip(line.cells, texts, strict=True):
+        line._tr.get_or_add_trPr().append(OxmlElement("w:cantSplit"))  # no row is divided between two pages
+        for cell, text, width in zip(line.cells, texts, widths, strict=True):
+            cell.width = Mm(width)
             _write(cell, safe_text(text, limit=500))
     for cell in table.rows[0].cells:
         for run in cell.paragraphs[0].runs:
             run.bold = True
-    _mark(table.rows[0]._tr.get_or_add_trPr(), "w:tblHeader")
+    table.rows[0]._tr.get_or_add_trPr().append(OxmlElement("w:tblHeader"))
     _rules(table)
+
+
+def _widths(lines: Sequence[Sequence[str]], room: float) -> list[float]:
+    """Returns the widths of columns in mm, by their longest cell; where there is no room, long ones give way."""
+    longest = [max(len(str(text)) for text in column) for column in zip(*lines, strict=True)]
+    wanted = [min(max(length, 5), MOST_LETTERS) * LETTER_MM + 5 for length in longest]
+    narrow = sum(width for width in wanted if width <= NARROW_MM)
+    over = sum(wanted) - narrow
+    if over > room - narrow > 0.4 * over:
+        return [width if width <= NARROW_MM else width * (room - narrow) / over for width in wanted]
+    return [width * min(1.0, room / sum(wanted)) for width in wanted]
 
 
 def _write(cell: _Cell, text: str) -> None:
     """Writes one cell."""
     paragraph = cell.paragraphs[0]
-    paragraph.paragraph_format.space_after = Pt(0)
+    paragraph.paragraph_format.space_before = paragraph.paragraph_format.space_after = Pt(1.5)
     paragraph.add_run(text).font.size = Pt(SMALL)
 
 
@@ -125,15 +155,6 @@ def _border(cell: _Cell, edge: str, width: int) -> None:
     for name, value in (("val", "single"), ("sz", str(width)), ("color", "000000")):
         line.set(qn(f"w:{name}"), value)
     borders.append(line)
-
-
-def _keep_whole(row: OxmlElement) -> None:
-    """Keeps a row from being divided between two pages."""
-    _mark(row.get_or_add_trPr(), "w:cantSplit")
-
-
-def _mark(properties: OxmlElement, name: str) -> None:
-    properties.append(OxmlElement(name))
 
 
 def _without_dates(document: DocumentType) -> bytes:
