@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -143,6 +144,7 @@ def plot_learning_curves(
         ax.set(xlabel="L2 penalty (weaker to the right)" if logistic else "Epoch", title=name)
         if logistic:
             ax.set_xscale("log")
+            ax.xaxis.set_major_formatter(lambda value, place: power_of_ten(value))
             ax.minorticks_off()
             ax.invert_xaxis()
         else:
@@ -154,6 +156,11 @@ def plot_learning_curves(
     sns.despine(fig=fig)
     dots = f"Dots: the {what} that was kept." if best_epoch else ""
     return add_footnote(fig, dots, weights_sentence(arms, weights), note)
+
+
+def power_of_ten(value: float) -> str:
+    """Returns the nearest power of ten as text, such as `10⁻¹`, without mathematical markup."""
+    return "10" + f"{round(math.log10(value))}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 # ------------------------------------------------------------------------------------------------ cohort

@@ -64,6 +64,7 @@ STYLE: Any = {
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,  # text stays text, in fonts that journals accept
     "svg.fonttype": "none",  # text stays text here too
+    "text.parse_math": False,  # a dollar sign in a manifest is a dollar sign
     "svg.hashsalt": "bonescan",  # else the ids in the file differ from run to run
 }
 PHANTOM_NOTE = "Synthetic phantom cohort - not clinical data"
@@ -106,6 +107,8 @@ JOURNALS = {
     "nature": Journal("Nature", (89, 183)),
 }
 """Widths of a column, of a column and a half where there is such, and of a page, by the publishers' artwork guides."""
+TALLEST = 1.1
+"""A figure grows no higher than by this with the journal's width: letters stay as large as they are."""
 _journal: ContextVar[Journal | None] = ContextVar("journal", default=None)
 
 
@@ -123,7 +126,8 @@ def new_figure(width_mm: float, height_mm: float) -> Figure:
     """Returns an empty figure of that size, or of the journal's width, that no pyplot state holds on to."""
     journal = _journal.get()
     width = journal.fitted(width_mm) if journal else width_mm
-    fig = plt.figure(figsize=(width / 25.4, height_mm / 25.4), layout="constrained")
+    height = height_mm * min(max(width / width_mm, 1.0), TALLEST)
+    fig = plt.figure(figsize=(width / 25.4, height / 25.4), layout="constrained")
     plt.close(fig)  # a notebook shows the figure once, as the cell's value
     return fig
 

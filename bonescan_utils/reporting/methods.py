@@ -38,20 +38,7 @@ class Part:
 
 def methods(run: RunRecord) -> list[Part]:
     """Returns the parts of the methods section, in the order of a paper."""
-    written: dict[str, tuple[str, Callable[[RunRecord], Iterable[str]]]] = {
-        "methods-design": ("Design", _design),
-        "methods-data": ("Scans", _data),
-        "methods-reference": ("Reference standard", _reference),
-        "methods-partitions": ("Partitions", _partitions),
-        "methods-preprocessing": ("Preprocessing", _preprocessing),
-        "methods-model": ("Arms", _arms),
-        "methods-training": ("Training and choice of model", _training),
-        "methods-threshold": ("Operating point", _threshold),
-        "methods-statistics": ("Statistics", _statistics),
-        "methods-saliency": ("Explanations", _saliency),
-        "methods-software": ("Software and hardware", _software),
-    }
-    return [Part(anchor, title, " ".join(write(run))) for anchor, (title, write) in written.items()]
+    return [Part(anchor, title, " ".join(write(run))) for anchor, (title, write) in ANCHORS.items()]
 
 
 def _design(run: RunRecord) -> Iterable[str]:
@@ -214,3 +201,19 @@ def _software(run: RunRecord) -> Iterable[str]:
     if revision:
         changed = ", with local changes" if environment["git"].get("modified") else ""
         yield f"Revision {revision[:12]}{changed}. A rerun on the same machine gives the same predictions."
+
+
+ANCHORS: dict[str, tuple[str, Callable[[RunRecord], Iterable[str]]]] = {
+    "methods-design": ("Design", _design),
+    "methods-data": ("Scans", _data),
+    "methods-reference": ("Reference standard", _reference),
+    "methods-partitions": ("Partitions", _partitions),
+    "methods-preprocessing": ("Preprocessing", _preprocessing),
+    "methods-model": ("Arms", _arms),
+    "methods-training": ("Training and choice of model", _training),
+    "methods-threshold": ("Operating point", _threshold),
+    "methods-statistics": ("Statistics", _statistics),
+    "methods-saliency": ("Explanations", _saliency),
+    "methods-software": ("Software and hardware", _software),
+}
+"""Anchor -> title of a part, and what writes its sentences, in the order of a paper."""

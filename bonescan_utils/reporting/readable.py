@@ -84,7 +84,7 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
 def _arms_across(metrics: pd.DataFrame) -> pd.DataFrame:
     """Returns a table of metrics with a row per metric and a column per arm."""
     names = list(dict.fromkeys(metrics["metric"]))
-    across = metrics.assign(cell=_intervals(metrics, EST[:3])).pivot_table(
+    across = metrics.assign(cell=_found(metrics)).pivot_table(
         index="metric", columns="arm", values="cell", aggfunc="first", sort=False
     )
     shown = across.reindex(names).fillna(NOTHING)
@@ -98,9 +98,16 @@ def _metrics_across(metrics: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     rows = metrics.drop_duplicates(keys)[[*keys, "n", "n_positive"]].reset_index(drop=True)
     for metric in dict.fromkeys(metrics["metric"]):
         some = metrics[metrics["metric"] == metric]
-        cells = some[keys].assign(**{metric_text(metric): _intervals(some, EST[:3])})
+        cells = some[keys].assign(**{metric_text(metric): _found(some)})
         rows = rows.merge(cells, on=keys, how="left", validate="1:1")
     return rows.fillna(dict.fromkeys(map(metric_text, dict.fromkeys(metrics["metric"])), NOTHING))
+
+
+def _found(rows: pd.DataFrame) -> list[str]:
+    """Returns estimates with their intervals, and where there is none, why, in the first words of the reason."""
+    reasons = rows["note"].where(rows["note"] != "", rows["method"]) if "note" in rows else rows["method"]
+    cells = zip(_intervals(rows, EST[:3]), reasons.astype(str), strict=True)
+    return [reason.partition(":")[0] or NOTHING if cell == NOTHING else cell for cell, reason in cells]
 
 
 def _intervals(rows: pd.DataFrame, names: Sequence[str]) -> list[str]:
