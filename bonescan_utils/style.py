@@ -280,6 +280,7 @@ def rendered(fig: Figure, name: str, dpi: int) -> bytes:
     buffer = io.BytesIO()
     if name != "tiff":
         with mpl.rc_context(STYLE):
+            fig.draw_without_rendering()  # square panels find their final place, and their titles, in a second round
             fig.savefig(buffer, format=name, dpi=dpi, metadata=_NO_METADATA[name])
         return buffer.getvalue()
     with Image.open(io.BytesIO(rendered(fig, "png", dpi))) as picture:

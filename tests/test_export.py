@@ -133,14 +133,14 @@ def test_word_tables_hold_what_the_run_found(run: Path, out: Path) -> None:
     found = [[cell.text for cell in row.cells] for row in document.tables[place].rows]
     assert found == [list(expected.columns), *expected.to_numpy().tolist()]
     notes = " ".join(p.text for p in document.paragraphs)
-    assert "DeLong for AUROC" in notes and "not clinical data" in notes and "Rounding, one rule" in notes
+    assert "DeLong (AUROC)" in notes and "not clinical data" in notes and "Rounding, one rule" in notes
 
 
 def test_csv_and_latex_of_a_table(run: Path, out: Path) -> None:
     stem = next((out / "tables").glob("*_metrics_proposed.csv"))
     assert read_csv(stem).equals(read_csv(run / "tables" / "metrics_proposed.csv")), "every digit"
     latex = stem.with_suffix(".tex").read_text(encoding="utf-8")
-    assert r"\toprule" in latex and r"\label{tab:metrics_proposed}" in latex and "DeLong for AUROC" in latex
+    assert r"\toprule" in latex and r"\label{tab:metrics_proposed}" in latex and "DeLong (AUROC)" in latex
     assert latex.isascii() and latex.count("{") == latex.count("}")
     odd = next((out / "tables").glob("*_unheard_of.tex")).read_text(encoding="utf-8")
     assert HOSTILE not in odd and r"$<$script$>$" in odd and r"\$\textbackslash{}frac\$" in odd

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from bonescan_utils.reporting.readable import readable
+from bonescan_utils.reporting.readable import methods_sentence, readable
 
 EST = ["estimate", "ci_low", "ci_high", "method", "n", "n_positive"]
 
@@ -69,3 +69,15 @@ def test_a_table_too_wide_for_a_page_is_turned_round() -> None:
     assert list(shown.columns) == ["Arm", "x", "y"] and len(shown) == 9
     same = readable(wide.assign(Arm="x"))
     assert same.shape == wide.shape, "two columns of one name would lose one"
+
+
+def test_a_table_says_how_its_intervals_were_made() -> None:
+    rows = [
+        ("AUROC", "DeLong", 0.1), ("accuracy", "Wilson", 0.1), ("NPV", "Wilson", 0.1),
+        ("PPV", "undefined: no scan was called so", np.nan),
+    ]  # fmt: skip
+    table = pd.DataFrame(rows, columns=["metric", "method", "ci_low"])
+    assert methods_sentence(table) == "95 % intervals: DeLong (AUROC); Wilson (Accuracy, NPV)."
+    tests = pd.DataFrame({"quantity": ["AUROC"], "test": ["DeLong"], "method": ["x"]})
+    assert methods_sentence(tests) == "Tests: DeLong (AUROC)."
+    assert methods_sentence(pd.DataFrame({"method": ["platt"]})) == "", "a method that made no interval"

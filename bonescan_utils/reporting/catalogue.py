@@ -14,7 +14,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from bonescan_utils.reporting import drawings
-from bonescan_utils.reporting.readable import readable
+from bonescan_utils.reporting.readable import methods_sentence, readable
 from bonescan_utils.reporting.records import RunRecord
 from bonescan_utils.style import PHANTOM_NOTE, add_footnote
 
@@ -33,7 +33,6 @@ SECTIONS = {
 }
 """The parts of the results, by the name of their anchor."""
 
-INTERVALS = "95 % intervals: DeLong for AUROC, Wilson for proportions, patient bootstrap for the rest."
 AT_THRESHOLD = "Threshold chosen on tuning scans, then fixed. Test scans."
 PAIRED = "Paired on the same scans; P values Holm-adjusted."
 
@@ -46,8 +45,9 @@ class Table:
         name: File name without suffix.
         section: A key of `SECTIONS`.
         title: What it shows.
-        note: The footnote: how it was made.
+        note: The footnote: how it was made; what the table itself says of its intervals and tests is added.
         of_arm: Whether only the rows of the study's arm are printed.
+        methods_of: The table that says how its intervals were made, where it is another.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Table:
     title: str
     note: str = ""
     of_arm: bool = False
+    methods_of: str = ""
 
     @property
     def anchor(self) -> str:
@@ -63,8 +64,17 @@ class Table:
 
     def printed(self, run: RunRecord) -> pd.DataFrame:
         """Returns the table as text to be read."""
+        return readable(self._rows(run))
+
+    def footnote(self, run: RunRecord) -> str:
+        """Returns the whole footnote: how the table was made, how its intervals were, and the line on phantoms."""
+        rows = run.table(self.methods_of) if run.has(self.methods_of) else self._rows(run)
+        phantoms = f"{PHANTOM_NOTE}." if run.synthetic else ""
+        return " ".join(text for text in (self.note, methods_sentence(rows), phantoms) if text)
+
+    def _rows(self, run: RunRecord) -> pd.DataFrame:
         rows = run.table(self.name)
-        return readable(rows[rows["arm"] == run.arm] if self.of_arm and "arm" in rows else rows)
+        return rows[rows["arm"] == run.arm] if self.of_arm and "arm" in rows else rows
 
 
 @dataclass(frozen=True)
@@ -112,38 +122,40 @@ TABLES = (
           "Mean (SD) or n (%). SMD: standardised mean difference; no P values, as partitions are drawn at random."),
     Table("primary_by_label", "cohort", "Scans by primary cancer and reference label"),
     Table("quality_warnings", "images", "Scans with quality warnings, by reference label"),
-    Table("trivial_baseline", "images", "Count statistics alone", f"No image is seen. {AT_THRESHOLD} {INTERVALS}"),
-    Table("metrics_{arm}", "performance", "Test results of the study's arm", f"{AT_THRESHOLD} {INTERVALS}"),
+    Table("trivial_baseline", "images", "Count statistics alone", f"No image is seen. {AT_THRESHOLD}"),
+    Table("metrics_{arm}", "performance", "Test results of the study's arm", AT_THRESHOLD),
     Table("confusion_{arm}", "performance", "Calls of the study's arm against the reference standard", AT_THRESHOLD),
-    Table("fixed_points", "performance", "Sensitivity at fixed specificity, and the reverse", INTERVALS),
+    Table("fixed_points", "performance", "Sensitivity of the study's arm at fixed specificity, and the reverse",
+          "Test scans. Other arms are in the CSV.", of_arm=True),
     Table("comparison", "comparison", "Arms on the test scans",
-          f"{AT_THRESHOLD} {INTERVALS} Differences: study's arm less the other; {PAIRED[0].lower()}{PAIRED[1:]}"
-          " DeLong for AUROC, McNemar for accuracy. Arms that did not start from pretrained weights are not ranked."),
-    Table("metrics", "comparison", "All metrics of all arms", f"{AT_THRESHOLD} {INTERVALS}"),
+          f"{AT_THRESHOLD} Differences: study's arm less the other. {PAIRED} DeLong for AUROC, McNemar for accuracy."
+          " Arms that did not start from pretrained weights are not ranked.", methods_of="metrics"),
+    Table("metrics", "comparison", "All metrics of all arms", AT_THRESHOLD),
     Table("paired_tests", "comparison", "Paired tests",
-          f"{PAIRED} DeLong (AUROC), McNemar (accuracy), paired patient bootstrap (F1, Brier score)."),
-    Table("comparison_equal_protocol", "comparison", "Every backbone by one protocol", f"{AT_THRESHOLD} {INTERVALS}"),
+          PAIRED),
+    Table("comparison_equal_protocol", "comparison", "Every backbone by one protocol", AT_THRESHOLD),
     Table("cross_validation", "comparison", "Arms in cross-validation, all folds together",
           "Each scan scored once by models that never saw it. Scores of different folds come from different models."),
     Table("cross_validation_spread", "comparison", "AUROC from fold to fold"),
     Table("calibration_metrics", "probabilities", "Calibration",
           "Slope and intercept of a logistic recalibration (ideal: 1 and 0); ECE: expected calibration error."
-          " Test scans; patient bootstrap."),
+          " Test scans."),
     Table("recalibration", "probabilities", "Recalibration", "Fitted on tuning scans only."),
     Table("predictive_values", "probabilities", "PPV and NPV at other prevalences",
-          "By Bayes' rule from sensitivity and specificity on the test scans; Wilson intervals carried over."),
+          "By Bayes' rule from sensitivity and specificity on the test scans. The study's arm; others in the CSV.",
+          of_arm=True),
     Table("auroc_by_visible_lesions", "subgroups", "AUROC by number of visible metastases",
-          "Positive scans of a group against all negative ones. DeLong intervals. Fewer than ten scans of either"
+          "Positive scans of a group against all negative ones. Fewer than ten scans of either"
           " label:"
           " too few to say."),
     Table("auroc_by_primary", "subgroups", "AUROC by primary cancer",
-          "Within each cancer. DeLong intervals. Fewer than ten scans of either label: too few to say."),
-    Table("subgroups", "subgroups", "Results of the study's arm by subgroup", f"{AT_THRESHOLD} {INTERVALS}",
+          "Within each cancer. Fewer than ten scans of either label: too few to say."),
+    Table("subgroups", "subgroups", "Results of the study's arm by subgroup", AT_THRESHOLD,
           of_arm=True),
     Table("failure_reasons", "subgroups", "Why scans were called wrong",
-          "Reasons by the truth of phantoms, where there is any. Wilson intervals."),
+          "Reasons by the truth of phantoms, where there is any."),
     Table("robustness", "robustness", "AUROC when the scans are changed",
-          "Same model, same threshold, changed test scans. Patient bootstrap."),
+          "Same model, changed test scans."),
     Table("saliency_by_visible_lesions", "explanation", "Saliency inside lesions",
           "Positive test scans. Median ratio: share of the map inside lesions over the share of area they cover; 1 is"
           " chance."),

@@ -131,7 +131,7 @@ def _table(export: Export, label: str, table: Table) -> Iterable[Written]:
     write_csv(export.out / f"{name}.csv", export.run.table(table.name))
     yield Written(f"{name}.csv", f"{table.title}, every digit")
     latex = to_latex(
-        table.printed(export.run), caption=table.title, label=f"tab:{table.name}", note=_note(export, table)
+        table.printed(export.run), caption=table.title, label=f"tab:{table.name}", note=table.footnote(export.run)
     )
     yield export.text(f"{name}.tex", latex, f"{table.title}, LaTeX (booktabs)")
 
@@ -142,16 +142,11 @@ def _number(label: str) -> str:
     return f"{kind.lower()}_{int(number):02d}"
 
 
-def _note(export: Export, table: Table) -> str:
-    """Returns the footnote of a table, with the line that must stand beside phantoms."""
-    return f"{table.note} {PHANTOM_NOTE}.".strip() if export.run.synthetic else table.note
-
-
 # --------------------------------------------------------------------------------------------------- words
 def _words(export: Export, tables: dict[str, Table]) -> Iterable[Written]:
     """Writes all tables as one Word document, the methods, and the two cards."""
     run = export.run
-    printed = [Printed(label, table.title, _note(export, table), table.printed(run)) for label, table in tables.items()]
+    printed = [Printed(label, table.title, table.footnote(run), table.printed(run)) for label, table in tables.items()]
     yield export.data("tables.docx", tables_document(printed, foot=ROUNDING), "all tables, Word")
     said: cards.Card = [(part.title, part.text) for part in methods(run)]
     said += [("Limitations", " ".join(limitations(run)))]
@@ -196,7 +191,7 @@ def _readme(export: Export, figures: dict[str, Drawing], tables: dict[str, Table
         *(f"- {label}. {each.title}. {each.note}".rstrip() for label, each in figures.items()),
         "",
         "## Tables",
-        *(f"- {label}. {each.title}. {each.note}".rstrip() for label, each in tables.items()),
+        *(f"- {label}. {each.title}. {each.footnote(export.run)}".rstrip() for label, each in tables.items()),
         "",
         "## Words",
         "- `tables.docx`: all tables. `checklists.docx`: reporting guidelines, as far as the run can fill them.",

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import BACKBONES
 from bonescan_utils.preprocessing import WINDOW_FACTOR, WINDOW_PERCENTILE
+from bonescan_utils.reporting.readable import methods_sentence
 from bonescan_utils.reporting.records import RunRecord
 from bonescan_utils.tables import partition_sizes
 from bonescan_utils.wording import arm_text, weights_sentence
@@ -165,16 +166,19 @@ def _threshold(run: RunRecord) -> Iterable[str]:
 
 
 def _statistics(run: RunRecord) -> Iterable[str]:
+    yield "Test scans only."
+    if run.has("metrics"):
+        yield methods_sentence(run.table("metrics"))
+    resamples = f"{int(run.config['n_boot']):,} resamples, seed {run.config['seed']}"
+    yield f"The bootstrap is by patient, stratified by label ({resamples})."
+    if run.has("paired_tests"):
+        yield (
+            f"Arms were compared on the same scans with the study's arm. {methods_sentence(run.table('paired_tests'))}"
+            " P values were adjusted by Holm's method."
+        )
     yield (
-        "Test scans only, with 95 % confidence intervals: DeLong for AUROC, Wilson for proportions, and for the"
-        f" rest a bootstrap by patient, stratified by label ({int(run.config['n_boot']):,} resamples, seed"
-        f" {run.config['seed']}). Arms were compared on the same scans with the study's arm: DeLong's test for"
-        " AUROC, McNemar's for accuracy, P values adjusted by Holm's method."
-    )
-    yield (
-        "A group with too few scans of either label gets no estimate. Arms that did not start from pretrained"
-        " weights are shown and not ranked. How many scans were tested follows from the manifest; no sample size"
-        " was computed beforehand by this software."
+        "A group with too few scans of either label gets no estimate. Arms that did not start from pretrained weights"
+        " are shown and not ranked."
     )
     if run.record["manifest"]["patients"] < run.record["manifest"]["scans"]:
         yield "Some patients have several scans: all intervals are then by resampling patients."

@@ -131,7 +131,8 @@ def _tabled(run: RunRecord, table: Table) -> dict[str, Any]:
     rows = [[safe_text(cell, limit=300) for cell in row] for row in printed.itertuples(index=False, name=None)]
     heads = [safe_text(name) for name in printed.columns]
     return {
-        "anchor": table.anchor, "title": table.title, "note": table.note, "heads": heads, "rows": rows, "picture": "",
+        "anchor": table.anchor, "title": table.title, "note": table.footnote(run), "heads": heads, "rows": rows,
+        "picture": "",
     }  # fmt: skip
 
 

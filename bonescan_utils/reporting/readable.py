@@ -30,9 +30,15 @@ ROUNDING = (
 )
 DIGITS = 3
 """Decimals of a number that is neither an estimate nor a P value."""
-INTERVALS = {"estimate": "Estimate (95 % CI)", "difference": "Difference (95 % CI)", "observed": "Observed (95 % CI)"}
-"""Columns with `ci_low` and `ci_high` beside them, and the name of the three as one."""
-GAIN = ("gain", "gain_low", "gain_high")
+INTERVALS = {
+    ("estimate", "ci_low", "ci_high"): "Estimate (95 % CI)",
+    ("difference", "difference_low", "difference_high"): "Difference (95 % CI)",
+    ("difference", "ci_low", "ci_high"): "Difference (95 % CI)",
+    ("observed", "ci_low", "ci_high"): "Observed (95 % CI)",
+    ("expected", "ci_low", "ci_high"): "Expected (95 % CI)",
+    ("gain", "gain_low", "gain_high"): "Gain (95 % CI)",
+}
+"""Three columns that become one: what was found and its two bounds; and the name of the one."""
 HEADINGS = {
     "arm": "Arm", "arm_a": "Arm", "arm_b": "Compared with", "n": "Scans", "n_positive": "With metastasis", "p": "P",
     "p_holm": "P, Holm-adjusted", "tp": "True positive", "fn": "False negative", "fp": "False positive",
@@ -71,11 +77,9 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
         if keys != ["arm"]:
             table = _metrics_across(table, keys)
     rows = _without_empty(table)
-    for name, heading in INTERVALS.items():
-        if {name, "ci_low", "ci_high"} <= set(rows):
-            rows = _joined(rows, (name, "ci_low", "ci_high"), heading)
-    if set(GAIN) <= set(rows):
-        rows = _joined(rows, GAIN, "Gain (95 % CI)")
+    for names, heading in INTERVALS.items():
+        if set(names) <= set(rows):
+            rows = _joined(rows, names, heading)
     texts = {_heading(str(name)): _cells(str(name), rows[name]) for name in rows}
     shown = pd.DataFrame(texts, columns=list(texts), dtype="str")
     return _turned(shown) if shown.shape[1] > MOST_COLUMNS and 0 < len(shown) <= MOST_COLUMNS else shown
@@ -89,7 +93,7 @@ def _arms_across(metrics: pd.DataFrame) -> pd.DataFrame:
     )
     shown = across.reindex(names).fillna(NOTHING)
     shown.columns = [_arm(str(arm)) for arm in shown.columns]
-    shown.insert(0, "Metric", [metric_text(name) for name in names])
+    shown.insert(0, "Metric", [_metric(name) for name in names])
     return shown.reset_index(drop=True).astype("str")
 
 
@@ -98,9 +102,9 @@ def _metrics_across(metrics: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     rows = metrics.drop_duplicates(keys)[[*keys, "n", "n_positive"]].reset_index(drop=True)
     for metric in dict.fromkeys(metrics["metric"]):
         some = metrics[metrics["metric"] == metric]
-        cells = some[keys].assign(**{metric_text(metric): _found(some)})
+        cells = some[keys].assign(**{_metric(metric): _found(some)})
         rows = rows.merge(cells, on=keys, how="left", validate="1:1")
-    return rows.fillna(dict.fromkeys(map(metric_text, dict.fromkeys(metrics["metric"])), NOTHING))
+    return rows.fillna(dict.fromkeys(map(_metric, dict.fromkeys(metrics["metric"])), NOTHING))
 
 
 def _found(rows: pd.DataFrame) -> list[str]:
@@ -131,6 +135,28 @@ def _joined(rows: pd.DataFrame, names: Sequence[str], heading: str) -> pd.DataFr
     return rest
 
 
+def methods_sentence(table: pd.DataFrame) -> str:
+    """Returns how the intervals (`method`) or the tests (`test`) of a table were made, by what they are of.
+
+    Such as `95 % intervals: DeLong (AUROC); Wilson (Accuracy, Sensitivity).`; '' for a table that does not say.
+    """
+    how = "test" if "test" in table else "method" if {"method", "ci_low"} <= set(table) else ""
+    if not how:
+        return ""
+    said = table[table[how].notna() & (table[how] != "") & ~table[how].astype(str).str.startswith("undefined")]
+    what = next((name for name in ("quantity", "metric") if name in table), "")
+    parts = [f"{name} ({_of_what(rows[what])})" if what else str(name) for name, rows in said.groupby(how, sort=False)]
+    return f"{'Tests' if how == 'test' else '95 % intervals'}: {'; '.join(parts)}." if parts else ""
+
+
+def _of_what(metrics: pd.Series) -> str:
+    return ", ".join(_metric(str(name)) for name in dict.fromkeys(metrics))
+
+
+def _metric(name: str) -> str:
+    return _spaced(metric_text(name))
+
+
 def _heading(name: str) -> str:
     """Returns the name of a column as shown; one with a blank or a capital is a name already."""
     if name in HEADINGS:
@@ -151,7 +177,7 @@ def _cells(name: str, column: pd.Series) -> list[str]:
     if numbers:
         return _numbers(column)
     wording: dict[str, Callable[[str], str]] = dict.fromkeys(ARM_COLUMNS, _arm)
-    wording |= {"metric": metric_text, "weights": lambda kind: WEIGHTS_TEXT.get(kind, kind)}
+    wording |= {"metric": _metric, "factor": _spaced, "weights": lambda kind: WEIGHTS_TEXT.get(kind, kind)}
     return [wording.get(name, _printed)(_text(value)) for value in column]
 
 
@@ -172,7 +198,11 @@ def _text(value: Any) -> str:
 
 
 def _arm(arm: str) -> str:
-    return arm_text(arm).replace("_", " ")
+    return _spaced(arm_text(arm))
+
+
+def _spaced(name: str) -> str:
+    return name.replace("_", " ")
 
 
 def _printed(text: str) -> str:
