@@ -178,7 +178,7 @@ def plot_calibration(
     check_columns(calibration, ["arm", "mean_score", "observed", "ci_low", "ci_high"], "the calibration table")
     arms = arms_of(calibration)
     rows, columns = grid_of(len(arms), 3)
-    fig = new_figure(PAGE_MM * columns / 3, 62 * rows + 6)
+    fig = new_figure(max(COLUMN_MM, PAGE_MM * columns / 3), 66 * rows + 6)
     for ax, arm in zip(fig.subplots(rows, columns, squeeze=False).flat, arms, strict=False):
         points = calibration[calibration["arm"] == arm]
         style = arm_style(arm, arms, weights)
@@ -238,7 +238,7 @@ def plot_confusion(confusion: pd.DataFrame, *, weights: Weights, note: str = "")
     """
     check_columns(confusion, ["arm", "threshold", "tp", "fn", "fp", "tn"], "the confusion table")
     rows, columns = grid_of(len(confusion), 3)
-    fig = new_figure(PAGE_MM * columns / 3, 60 * rows + 12)
+    fig = new_figure(PAGE_MM * columns / 3, 66 * rows + 8)
     axes = fig.subplots(rows, columns, squeeze=False)
     for ax, (_, row) in zip(axes.flat, confusion.iterrows(), strict=False):
         counts = np.array([[row["tp"], row["fn"]], [row["fp"], row["tn"]]], dtype=int)

@@ -81,3 +81,4 @@ def test_a_table_says_how_its_intervals_were_made() -> None:
     tests = pd.DataFrame({"quantity": ["AUROC"], "test": ["DeLong"], "method": ["x"]})
     assert methods_sentence(tests) == "Tests: DeLong (AUROC)."
     assert methods_sentence(pd.DataFrame({"method": ["platt"]})) == "", "a method that made no interval"
+    assert methods_sentence(pd.DataFrame({"Level": ["F"], "test": ["12 (40.0)"]})) == "", "a partition is no test"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
@@ -176,6 +178,11 @@ def test_a_card_in_markdown_is_text_only() -> None:
 
 
 # ------------------------------------------------------------------------------------------------ records
+def test_a_report_needs_no_tensorflow() -> None:
+    script = "import sys, bonescan_utils.reporting.export; print({'tensorflow', 'keras'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", script], capture_output=True, text=True).stdout.strip() == "set()"
+
+
 def test_a_column_of_numbers_without_any_is_read_as_numbers(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
     assert run.table("auroc_by_primary")["estimate"].isna().all()

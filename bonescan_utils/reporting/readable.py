@@ -140,7 +140,8 @@ def methods_sentence(table: pd.DataFrame) -> str:
 
     Such as `95 % intervals: DeLong (AUROC); Wilson (Accuracy, Sensitivity).`; '' for a table that does not say.
     """
-    how = "test" if "test" in table else "method" if {"method", "ci_low"} <= set(table) else ""
+    pairs = ("test", "quantity"), ("method", "ci_low")
+    how = next((name for name, beside in pairs if {name, beside} <= set(table)), "")
     if not how:
         return ""
     said = table[table[how].notna() & (table[how] != "") & ~table[how].astype(str).str.startswith("undefined")]
