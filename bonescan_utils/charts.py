@@ -1,7 +1,8 @@
-"""Charts: intervals per arm and group, training curves, and what the cohort is made of."""
+"""Charts: AUROC by group and fold, training curves, and what the cohort is made of."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -25,53 +26,17 @@ from bonescan_utils.style import (
     arm_style,
     arms_of,
     check_columns,
+    dot_style,
     grid_of,
     hide_empty,
-    interval_text,
     legend_above,
-    metric_row,
     new_figure,
     styled,
 )
-from bonescan_utils.wording import is_pretrained, metric_text, weights_sentence
+from bonescan_utils.wording import weights_sentence
 
 
-# ------------------------------------------------------------------------------------- intervals per arm
-@styled
-def plot_forest(
-    metrics: pd.DataFrame,
-    *,
-    weights: Weights,
-    shown: Sequence[str] = ("AUROC", "sensitivity", "specificity"),
-    note: str = "",
-) -> Figure:
-    """Estimates with intervals, a row per arm and a panel per metric; hollow without pretrained weights.
-
-    Args:
-        metrics: `arm, metric, estimate, ci_low, ci_high` (`evaluation.metrics_table`).
-        weights: arm -> kind of its starting weights.
-        shown: the metrics, at most three to a page's width.
-        note: one more line at the foot.
-    """
-    check_columns(metrics, ["arm", "metric", "estimate", "ci_low", "ci_high"], "the metrics table")
-    arms = arms_of(metrics)
-    fig = new_figure(PAGE_MM, 24 + 6.5 * len(arms))
-    axes = fig.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for ax, metric in zip(axes, shown, strict=True):
-        for place, arm in enumerate(arms):
-            row = metric_row(metrics, arm, metric)
-            look = _dot(arm, arms, weights)
-            ax.plot([row["ci_low"], row["ci_high"]], [place, place], color=look["color"])
-            ax.plot(row["estimate"], place, **look)
-            at: Any = {"transform": ax.get_yaxis_transform(), "va": "center", "fontsize": 6}
-            ax.text(1.03, place, interval_text(row), **at)
-        ax.set(title=metric_text(metric), xlabel="Estimate (95 % CI)", ylim=(len(arms) - 0.4, -0.6))
-        ax.set_yticks(range(len(arms)), [arm_label(arm, weights) for arm in arms])
-        ax.grid(axis="x", linewidth=0.3, color="#DDDDDD")
-    sns.despine(fig=fig)
-    return add_footnote(fig, weights_sentence(arms, weights), note)
-
-
+# ------------------------------------------------------------------------------------ groups and folds
 @styled
 def plot_group_auroc(groups: pd.DataFrame, *, weights: Weights, axis: str = "Group", note: str = "") -> Figure:
     """AUROC with intervals by group, arms side by side; groups too small to say are named so.
@@ -92,9 +57,11 @@ def plot_group_auroc(groups: pd.DataFrame, *, weights: Weights, axis: str = "Gro
         rows = groups[(groups["arm"] == arm) & groups["estimate"].notna()]
         shift = (rank - (len(arms) - 1) / 2) * 0.8 / len(arms)
         place = [names.index(name) + shift for name in rows["group"]]
-        look = _dot(arm, arms, weights)
+        look = dot_style(arm, arms, weights)
         ax.vlines(place, rows["ci_low"], rows["ci_high"], colors=look["color"])
         ax.plot(place, rows["estimate"], label=arm_label(arm, weights), **look)
+    if groups["estimate"].isna().all():
+        ax.set_ylim(0.4, 1.02)
     _groups_axis(ax, groups, names)
     ax.set(xlabel=axis, ylabel="AUROC (95 % CI)")
     legend_above(fig, ax, columns=2 if width == COLUMN_MM else 4)
@@ -118,7 +85,7 @@ def plot_folds(folds: pd.DataFrame, *, weights: Weights, note: str = "") -> Figu
     fig = new_figure(COLUMN_MM if len(arms) <= 7 else PAGE_MM, 70)
     ax = fig.subplots()
     for place, arm in enumerate(arms):
-        rows, look = folds[folds["arm"] == arm], _dot(arm, arms, weights)
+        rows, look = folds[folds["arm"] == arm], dot_style(arm, arms, weights)
         shift = (rows["fold"] - rows["fold"].mean()) * 0.5 / max(1, rows["fold"].max())
         ax.plot(place + shift, rows["estimate"], **look)
         ax.hlines(rows["estimate"].mean(), place - 0.35, place + 0.35, colors=look["color"])
@@ -127,13 +94,6 @@ def plot_folds(folds: pd.DataFrame, *, weights: Weights, note: str = "") -> Figu
     sns.despine(ax=ax)
     what = f"{folds['fold'].nunique()} folds" + (f", {repeats} repetitions" if repeats > 1 else "") + "; bar: mean."
     return add_footnote(fig, what, weights_sentence(arms, weights), note)
-
-
-def _dot(arm: str, arms: Sequence[str], weights: Weights) -> dict[str, Any]:
-    """How the estimate of an arm is drawn: a dot, hollow without pretrained weights."""
-    colour = arm_style(arm, arms, weights)["color"]
-    face = colour if is_pretrained(arm, weights) else "white"
-    return {"marker": "o", "linestyle": "", "color": colour, "markerfacecolor": face, "markersize": 4.2}
 
 
 def _groups_axis(ax: Axes, groups: pd.DataFrame, names: Sequence[str]) -> None:
@@ -184,6 +144,7 @@ def plot_learning_curves(
         ax.set(xlabel="L2 penalty (weaker to the right)" if logistic else "Epoch", title=name)
         if logistic:
             ax.set_xscale("log")
+            ax.xaxis.set_major_formatter(lambda value, place: power_of_ten(value))
             ax.minorticks_off()
             ax.invert_xaxis()
         else:
@@ -195,6 +156,11 @@ def plot_learning_curves(
     sns.despine(fig=fig)
     dots = f"Dots: the {what} that was kept." if best_epoch else ""
     return add_footnote(fig, dots, weights_sentence(arms, weights), note)
+
+
+def power_of_ten(value: float) -> str:
+    """Returns the nearest power of ten as text, such as `10⁻¹`, without mathematical markup."""
+    return "10" + f"{round(math.log10(value))}".translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
 
 
 # ------------------------------------------------------------------------------------------------ cohort

@@ -19,15 +19,16 @@ from matplotlib.figure import Figure
 from bonescan_utils.charts import (
     plot_count_statistics,
     plot_folds,
-    plot_forest,
     plot_group_auroc,
     plot_learning_curves,
     plot_primary_by_label,
 )
 from bonescan_utils.flow import plot_flow
+from bonescan_utils.forest import plot_forest, plot_subgroups
 from bonescan_utils.overlays import OverlayCase, plot_overlays
 from bonescan_utils.pictures import plot_before_after, plot_montage
 from bonescan_utils.style import (
+    BLACK,
     COLUMN_MM,
     GREY,
     PAGE_MM,
@@ -57,6 +58,7 @@ __all__ = [
     "plot_calibration",
     "plot_confusion",
     "plot_count_statistics",
+    "plot_decision_curve",
     "plot_flow",
     "plot_folds",
     "plot_forest",
@@ -67,13 +69,21 @@ __all__ = [
     "plot_pr",
     "plot_primary_by_label",
     "plot_roc",
+    "plot_subgroups",
     "save_figure",
 ]
 
 
 # ------------------------------------------------------------------------------------------------ curves
 @styled
-def plot_roc(roc: pd.DataFrame, summary: pd.DataFrame, *, weights: Weights, note: str = "") -> Figure:
+def plot_roc(
+    roc: pd.DataFrame,
+    summary: pd.DataFrame,
+    *,
+    weights: Weights,
+    band: pd.DataFrame | None = None,
+    note: str = "",
+) -> Figure:
     """ROC curves of the arms, with AUROC and its interval; a dot marks each arm's operating point.
 
     Args:
@@ -81,6 +91,8 @@ def plot_roc(roc: pd.DataFrame, summary: pd.DataFrame, *, weights: Weights, note
         summary: `arm, metric, estimate, ci_low, ci_high` with AUROC, and for the dots sensitivity and
             specificity (`evaluation.metrics_table`).
         weights: arm -> kind of its starting weights.
+        band: `arm, fpr, ci_low, ci_high`, the interval of sensitivity (`operating_points.roc_band_table`); that of the
+            first arm is drawn, more would hide each other.
         note: one more line at the foot.
     """
     check_columns(roc, ["arm", "fpr", "sensitivity"], "the ROC table")
@@ -94,9 +106,19 @@ def plot_roc(roc: pd.DataFrame, summary: pd.DataFrame, *, weights: Weights, note
         if {"sensitivity", "specificity"} <= set(summary["metric"]):
             found = [metric_row(summary, str(arm), name)["estimate"] for name in ("specificity", "sensitivity")]
             ax.plot(1 - found[0], found[1], "o", markersize=3.5, color=style["color"], zorder=4)
+    shaded = "" if band is None else f" Band: 95 % CI of sensitivity, {_shade(ax, band, arms[0], weights)}."
     unit_square(ax, "1 \N{MINUS SIGN} specificity", "Sensitivity")
     _legend(ax, "AUROC (95 % CI)", beside=beside)
-    return add_footnote(fig, "Dots: operating points.", weights_sentence(arms, weights), note)
+    return add_footnote(fig, f"Dots: operating points.{shaded}", weights_sentence(arms, weights), note)
+
+
+def _shade(ax: Axes, band: pd.DataFrame, arm: str, weights: Weights) -> str:
+    """Fills the interval of an arm's curve; returns the arm's name."""
+    check_columns(band, ["arm", "fpr", "ci_low", "ci_high"], "the table of the ROC band")
+    points = band[band["arm"] == arm]
+    colour = arm_style(arm, [arm], weights)["color"]
+    ax.fill_between(points["fpr"], points["ci_low"], points["ci_high"], color=colour, alpha=0.15, linewidth=0)
+    return arm_label(arm, weights)
 
 
 @styled
@@ -141,18 +163,22 @@ def _legend(ax: Axes, title: str, *, beside: bool) -> None:
 
 
 @styled
-def plot_calibration(calibration: pd.DataFrame, *, weights: Weights, note: str = "") -> Figure:
-    """Observed share of metastasis against mean score, a panel per arm, with Wilson intervals.
+def plot_calibration(
+    calibration: pd.DataFrame, *, weights: Weights, summary: pd.DataFrame | None = None, note: str = ""
+) -> Figure:
+    """Observed share of metastasis against mean score, a panel per arm, with intervals.
 
     Args:
         calibration: `arm, mean_score, observed, ci_low, ci_high, n` (`evaluation.calibration_table`).
         weights: arm -> kind of its starting weights.
+        summary: `arm, metric, estimate, ci_low, ci_high` with slope, intercept and ECE, written into the panels
+            (`calibration.calibration_metrics`).
         note: one more line at the foot.
     """
     check_columns(calibration, ["arm", "mean_score", "observed", "ci_low", "ci_high"], "the calibration table")
     arms = arms_of(calibration)
     rows, columns = grid_of(len(arms), 3)
-    fig = new_figure(PAGE_MM * columns / 3, 62 * rows + 6)
+    fig = new_figure(max(COLUMN_MM, PAGE_MM * columns / 3), 66 * rows + 6)
     for ax, arm in zip(fig.subplots(rows, columns, squeeze=False).flat, arms, strict=False):
         points = calibration[calibration["arm"] == arm]
         style = arm_style(arm, arms, weights)
@@ -162,8 +188,42 @@ def plot_calibration(calibration: pd.DataFrame, *, weights: Weights, note: str =
         ax.plot(points["mean_score"], points["observed"], marker="o", markersize=3, **style)
         unit_square(ax, "Mean score", "Observed share")
         ax.set_title(arm_label(arm, weights))
+        if summary is not None:
+            words = [
+                f"{name} {interval_text(metric_row(summary, arm, name))}" for name in ("slope", "intercept", "ECE")
+            ]
+            ax.text(1.0, 0.02, "\n".join(words), ha="right", fontsize=6, linespacing=1.3)
     hide_empty(fig)
     return add_footnote(fig, "Bins of equally many scans.", weights_sentence(arms, weights), note)
+
+
+# ---------------------------------------------------------------------------------------------- decisions
+@styled
+def plot_decision_curve(net_benefit: pd.DataFrame, *, weights: Weights, note: str = "") -> Figure:
+    """Net benefit against the threshold at which one would act, beside treating all and treating none.
+
+    Args:
+        net_benefit: `arm, threshold, estimate, ci_low, ci_high, treat_all, prevalence`
+            (`decision.net_benefit_table`); the band of the first arm is drawn.
+        weights: arm -> kind of its starting weights.
+        note: one more line at the foot.
+    """
+    columns = ["arm", "threshold", "estimate", "ci_low", "ci_high", "treat_all", "prevalence"]
+    check_columns(net_benefit, columns, "the table of net benefit")
+    arms, share = arms_of(net_benefit), net_benefit["prevalence"].iloc[0]
+    fig, ax, beside = _square_figure([*arms, "all", "none"])
+    for arm, points in net_benefit.groupby("arm", sort=False):
+        ax.plot(points["threshold"], points["estimate"], **arm_style(str(arm), arms, weights))
+    first = net_benefit[net_benefit["arm"] == arms[0]]
+    colour = arm_style(arms[0], arms, weights)["color"]
+    ax.fill_between(first["threshold"], first["ci_low"], first["ci_high"], color=colour, alpha=0.15, linewidth=0)
+    ax.plot(first["threshold"], first["treat_all"], color=BLACK, linestyle="--", linewidth=0.8, label="Treat all")
+    ax.axhline(0, color=BLACK, linewidth=0.8, label="Treat none")
+    top = max(share, net_benefit["estimate"].max(), first["ci_high"].max())
+    ax.set(xlim=(0, 1), ylim=(-0.05, 1.05 * top), xlabel="Threshold probability", ylabel="Net benefit")
+    _legend(ax, "", beside=beside)
+    said = f"Prevalence {format_number(share)}. Band: 95 % CI, {arm_label(arms[0], weights)}."
+    return add_footnote(fig, said, weights_sentence(arms, weights), note)
 
 
 # --------------------------------------------------------------------------------------------- confusion
@@ -178,7 +238,7 @@ def plot_confusion(confusion: pd.DataFrame, *, weights: Weights, note: str = "")
     """
     check_columns(confusion, ["arm", "threshold", "tp", "fn", "fp", "tn"], "the confusion table")
     rows, columns = grid_of(len(confusion), 3)
-    fig = new_figure(PAGE_MM * columns / 3, 60 * rows + 12)
+    fig = new_figure(PAGE_MM * columns / 3, 66 * rows + 8)
     axes = fig.subplots(rows, columns, squeeze=False)
     for ax, (_, row) in zip(axes.flat, confusion.iterrows(), strict=False):
         counts = np.array([[row["tp"], row["fn"]], [row["fp"], row["tn"]]], dtype=int)

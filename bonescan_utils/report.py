@@ -18,6 +18,8 @@ ALLOWED_TAGS = frozenset(
     "a abbr b blockquote br code dd div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p pre small span strong"
     " sub sup table tbody td tfoot th thead tr ul".split()
 )
+REPORT_PAGE = "report.html"
+"""The report of a run, in its folder (`reporting.page`)."""
 INDEX_FIGURES = ("roc", "grad_cam")
 """Figures that a run's first page shows, where there are any."""
 SUMMARY_COLUMNS = ("Arm", "Starting weights", "Scans (positive)", "AUROC", "Sensitivity", "Specificity", "F1")
@@ -66,6 +68,8 @@ def write_index(page: Path, *, record: Mapping[str, Any], links: Sequence[tuple[
         *((f"Weights of {name}", source["weights"]) for name, source in record["weights"].items()),
         ("Finished", record.get("finished", "")),
     ]
+    if (page.parent / REPORT_PAGE).exists():
+        rows.append((f'<a href="{REPORT_PAGE}">report</a>', "all in one page, with methods and reporting checklists"))
     body = "<h1>Bone scan study</h1>" + _summary(page.parent, record) + _table(rows)
     body += "".join(_picture(page.parent / "figures" / f"{name}.png") for name in INDEX_FIGURES)
     body += "<h2>Made from</h2>" + _table([(html.escape(str(name)), html.escape(str(value))) for name, value in facts])

@@ -267,14 +267,17 @@ def _notes(steps: Sequence[Step]) -> dict[str, Any]:
 
 
 def _write_pages(steps: Sequence[Step], record: Mapping[str, Any]) -> None:
-    """Write the web pages of the executed copies that are newer than their page, and the run's first page."""
+    """Write the web pages of the executed copies that are newer than their page, the report, and the first page."""
     from bonescan_utils.report import write_index, write_page
+    from bonescan_utils.reporting.page import write_report
 
     present = [step for step in steps if step.copy.exists()]
     links = [(step.name.replace("_", " "), step.page.name) for step in present]
     for step in present:
         if not step.page.exists() or step.page.stat().st_mtime_ns < step.copy.stat().st_mtime_ns:
             write_page(step.copy, step.page, links=links)
+    if record["status"] == "finished":
+        write_report(steps[0].folder)
     addresses = [(title, f"notebooks/{name}") for title, name in links]
     write_index(steps[0].folder / "index.html", record=record, links=addresses)
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -15,12 +19,13 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.text import Text
+from PIL import Image
 
-from bonescan_utils.files import write_atomic
+from bonescan_utils.files import write_bytes
 from bonescan_utils.wording import arm_text, format_interval, is_pretrained
 
 COLUMN_MM, PAGE_MM = 84, 174
-"""Widths of a column and of a page of a journal, in mm."""
+"""Widths of a column and of a page, in mm, that figures are made for unless a journal is chosen."""
 
 BLACK, ORANGE, SKY, GREEN = "#000000", "#E69F00", "#56B4E9", "#009E73"
 BLUE, VERMILION, PURPLE, GREY = "#0072B2", "#D55E00", "#CC79A7", "#8A8A8A"
@@ -58,10 +63,13 @@ STYLE: Any = {
     "savefig.dpi": 200,
     "savefig.facecolor": "white",
     "pdf.fonttype": 42,  # text stays text, in fonts that journals accept
+    "svg.fonttype": "none",  # text stays text here too
+    "text.parse_math": False,  # a dollar sign in a manifest is a dollar sign
+    "svg.hashsalt": "bonescan",  # else the ids in the file differ from run to run
 }
 PHANTOM_NOTE = "Synthetic phantom cohort - not clinical data"
 FOOTNOTE = "footnote"
-FOOTNOTE_POINTS = 5.5
+FOOTNOTE_POINTS = 6.0
 
 Weights = Mapping[str, Any]
 """Arm -> kind of weights it started from: `imagenet`, `imagenet-int8`, `imagenet-unverified` or `random`."""
@@ -80,9 +88,46 @@ def styled(plot: Callable[P, R]) -> Callable[P, R]:
     return drawn
 
 
+@dataclass(frozen=True)
+class Journal:
+    """A publisher's figures: its `title`, and the widths in mm that a figure may have, narrowest first."""
+
+    title: str
+    widths_mm: tuple[float, ...]
+
+    def fitted(self, width_mm: float) -> float:
+        """Returns the narrowest width that is no less than what is asked for on a column or page of ours, in mm."""
+        asked = width_mm * self.widths_mm[-1] / PAGE_MM if width_mm > COLUMN_MM else self.widths_mm[0]
+        return next((width for width in self.widths_mm if width >= asked - 0.5), self.widths_mm[-1])
+
+
+JOURNALS = {
+    "elsevier": Journal("Elsevier", (90, 140, 190)),
+    "springer": Journal("Springer", (84, 174)),
+    "nature": Journal("Nature", (89, 183)),
+}
+"""Widths of a column, of a column and a half where there is such, and of a page, by the publishers' artwork guides."""
+TALLEST = 1.1
+"""A figure grows no higher than by this with the journal's width: letters stay as large as they are."""
+_journal: ContextVar[Journal | None] = ContextVar("journal", default=None)
+
+
+@contextmanager
+def widths_of(journal: str) -> Iterator[Journal]:
+    """Draws every figure of the block at a width of a journal, a key of `JOURNALS`."""
+    token = _journal.set(JOURNALS[journal])
+    try:
+        yield JOURNALS[journal]
+    finally:
+        _journal.reset(token)
+
+
 def new_figure(width_mm: float, height_mm: float) -> Figure:
-    """Returns an empty figure of that size that no pyplot state holds on to."""
-    fig = plt.figure(figsize=(width_mm / 25.4, height_mm / 25.4), layout="constrained")
+    """Returns an empty figure of that size, or of the journal's width, that no pyplot state holds on to."""
+    journal = _journal.get()
+    width = journal.fitted(width_mm) if journal else width_mm
+    height = height_mm * min(max(width / width_mm, 1.0), TALLEST)
+    fig = plt.figure(figsize=(width / 25.4, height / 25.4), layout="constrained")
     plt.close(fig)  # a notebook shows the figure once, as the cell's value
     return fig
 
@@ -140,6 +185,13 @@ def arm_style(arm: str, arms: Sequence[str], weights: Weights) -> dict[str, Any]
     }
 
 
+def dot_style(arm: str, arms: Sequence[str], weights: Weights) -> dict[str, Any]:
+    """Returns how the estimate of an arm is drawn: a dot, hollow without pretrained weights."""
+    colour = arm_style(arm, arms, weights)["color"]
+    face = colour if is_pretrained(arm, weights) else "white"
+    return {"marker": "o", "linestyle": "", "color": colour, "markerfacecolor": face, "markersize": 4.2}
+
+
 def arm_label(arm: str, weights: Weights) -> str:
     """Returns an arm's name, marked where it did not start from pretrained weights."""
     return arm_text(arm) + ("" if is_pretrained(arm, weights) else " (random init)")
@@ -169,7 +221,7 @@ def add_footnote(fig: Figure, *notes: str) -> Figure:
     """Adds lines at the foot of a figure, below everything else; a line already there is not repeated."""
     old = [text for text in fig.texts if text.get_gid() == FOOTNOTE]
     lines = old[0].get_text().split("\n") if old else []
-    width = int(fig.get_figwidth() * 72 / (FOOTNOTE_POINTS * 0.56))  # mean width of a letter: 0.56 em
+    width = int(fig.get_figwidth() * 72 / (FOOTNOTE_POINTS * 0.58))  # mean width of a letter: 0.58 em
     for note in notes:
         lines += [line for line in textwrap.wrap(note, width) if line not in lines]
     if lines:
@@ -191,8 +243,10 @@ def _footnote_text(fig: Figure) -> Text:
     )  # fmt: skip
 
 
-def save_figure(fig: Figure, path: str | Path, *, note: str = "") -> tuple[Path, Path]:
-    """Writes a figure as PNG (200 dpi) and PDF (text as text), atomically.
+def save_figure(
+    fig: Figure, path: str | Path, *, note: str = "", formats: Sequence[str] = ("png", "pdf"), dpi: int = 200
+) -> tuple[Path, ...]:
+    """Writes a figure in each format, atomically; text stays text in PDF and SVG.
 
     The bytes depend on the figure and the versions of the libraries only: no date, no creator is written.
 
@@ -200,16 +254,35 @@ def save_figure(fig: Figure, path: str | Path, *, note: str = "") -> tuple[Path,
         fig: The figure; `note` is added to its footnote.
         path: Where to, without suffix.
         note: One more line at the foot, such as `Synthetic phantom cohort - not clinical data`.
+        formats: Of `png`, `pdf`, `svg`, `tiff` (RGB without transparency, LZW).
+        dpi: Dots per inch of what is made of pixels.
 
     Returns:
-        The paths of the PNG and of the PDF.
+        The paths, in the order of `formats`.
     """
     path = Path(path)
     add_footnote(fig, note)
-    targets = path.with_name(path.name + ".png"), path.with_name(path.name + ".pdf")
-    no_metadata = {"Software": None}, {"Creator": None, "Producer": None, "CreationDate": None}
-    with mpl.rc_context(STYLE):
-        for target, metadata in zip(targets, no_metadata, strict=True):
-            with write_atomic(target) as temporary:
-                fig.savefig(temporary, format=target.suffix[1:], metadata=metadata)
+    targets = tuple(path.with_name(f"{path.name}.{name}") for name in formats)
+    for target, name in zip(targets, formats, strict=True):
+        write_bytes(target, rendered(fig, name, dpi))
     return targets
+
+
+_NO_METADATA: dict[str, dict[str, None]] = {
+    "png": {"Software": None},
+    "pdf": {"Creator": None, "Producer": None, "CreationDate": None},
+    "svg": {"Creator": None, "Date": None},
+}
+
+
+def rendered(fig: Figure, name: str, dpi: int) -> bytes:
+    """Returns a figure as the bytes of one format; see `save_figure`."""
+    buffer = io.BytesIO()
+    if name != "tiff":
+        with mpl.rc_context(STYLE):
+            fig.draw_without_rendering()  # square panels find their final place, and their titles, in a second round
+            fig.savefig(buffer, format=name, dpi=dpi, metadata=_NO_METADATA[name])
+        return buffer.getvalue()
+    with Image.open(io.BytesIO(rendered(fig, "png", dpi))) as picture:
+        picture.convert("RGB").save(buffer, format="TIFF", compression="tiff_lzw", dpi=(dpi, dpi))
+    return buffer.getvalue()

@@ -37,8 +37,15 @@ CHARACTERISTICS = {
 PARTITION_ORDER = ("train", "tuning", "test")
 LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    **{MINUS: "$-$", NOTHING: "---", "\N{EN DASH}": "--", "\N{GREATER-THAN OR EQUAL TO}": r"$\geq$"},
+    **{
+        MINUS: "$-$",
+        NOTHING: "---",
+        "\N{EN DASH}": "--",
+        "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
+        "\N{GREATER-THAN OR EQUAL TO}": r"$\geq$",
+    },
     **{"<": "$<$", ">": "$>$", "\N{GREEK CAPITAL LETTER DELTA}": r"$\Delta$", "\N{DAGGER}": r"\dag{}"},
+    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
 }
 """What LaTeX needs another spelling for."""
 
@@ -223,18 +230,27 @@ def write_table(
     return csv, tex
 
 
+MOST_UPRIGHT = 6
+"""A LaTeX table with more columns is made as wide as the text, by a smaller size of letters."""
+
+
 def to_latex(df: pd.DataFrame, *, caption: str = "", label: str = "", note: str = "") -> str:
-    """Returns a LaTeX table with booktabs rules, floats to three decimals, numbers right-aligned."""
+    """Returns a LaTeX table with booktabs rules, floats to three decimals, numbers right-aligned.
+
+    It needs the packages `booktabs` and, with more than `MOST_UPRIGHT` columns, `graphicx`.
+    """
     numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in df.dtypes]
-    lines = [r"\begin{table}[ht]", r"\centering"]
+    broad = len(df.columns) > MOST_UPRIGHT
+    lines = [r"\begin{table*}[ht]" if broad else r"\begin{table}[ht]", r"\centering"]
     lines += [rf"\caption{{{latex_text(caption)}}}"] if caption else []
     lines += [rf"\label{{{label}}}"] if label else []
+    lines += [r"\resizebox{\textwidth}{!}{%"] if broad else []
     lines += [rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numeric)}}}", r"\toprule"]
     lines += [_latex_row(df.columns), r"\midrule"]
     lines += [_latex_row(row) for row in df.itertuples(index=False, name=None)]
-    lines += [r"\bottomrule", r"\end{tabular}"]
+    lines += [r"\bottomrule", r"\end{tabular}" + ("}" if broad else "")]
     lines += [rf"\par\smallskip\footnotesize {latex_text(note)}"] if note else []
-    return "\n".join([*lines, r"\end{table}", ""])
+    return "\n".join([*lines, r"\end{table*}" if broad else r"\end{table}", ""])
 
 
 def latex_text(cell: object) -> str:

@@ -1,5 +1,7 @@
 """Figures: what they show, that nothing is cut off or overlaps, and that a rerun writes the same bytes."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -9,7 +11,7 @@ from test_evaluation import make_predictions
 
 from bonescan_utils import evaluation, figures
 from bonescan_utils.flow import check_flow
-from bonescan_utils.style import FOOTNOTE, add_footnote, arm_style
+from bonescan_utils.style import FOOTNOTE, add_footnote, arm_style, widths_of
 
 ARMS = ["proposed", "vgg16", "resnet50"]
 WEIGHTS = {"proposed": "imagenet-int8", "vgg16": "imagenet", "resnet50": "random"}
@@ -58,7 +60,47 @@ FOLDS = pd.DataFrame(
     ]
 )
 
+GROUPED = [
+    ("all", "all scans", 60, 0.8), ("sex", "F", 50, 0.85), ("sex", "M", 10, np.nan),
+    ("primary_cancer", "pro$tate", 60, 0.7),
+]  # fmt: skip
+SUBGROUPS = pd.DataFrame(
+    [
+        (factor, group, "resnet50", metric, estimate, estimate - 0.1, estimate + 0.1, n, n // 2)
+        for factor, group, n, estimate in GROUPED
+        for metric in ("AUROC", "sensitivity", "specificity")
+    ],
+    columns=["factor", "group", "arm", "metric", "estimate", "ci_low", "ci_high", "n", "n_positive"],
+)
+THRESHOLDS = np.arange(0.01, 1, 0.01)
+NET_BENEFIT = pd.concat(
+    [
+        pd.DataFrame(
+            {
+                "arm": arm, "threshold": THRESHOLDS, "estimate": 0.5 - 0.2 * rank - 0.4 * THRESHOLDS,
+                "ci_low": 0.4 - 0.4 * THRESHOLDS, "ci_high": 0.6 - 0.4 * THRESHOLDS,
+                "treat_all": 0.5 - 0.5 * THRESHOLDS / (1 - THRESHOLDS), "prevalence": 0.5,
+            }
+        )
+        for rank, arm in enumerate(ARMS)
+    ]
+)  # fmt: skip
+CALIBRATED = pd.DataFrame(
+    [
+        {"arm": arm, "metric": metric, "estimate": 1.02, "ci_low": 0.7, "ci_high": 1.4}
+        for arm in ARMS
+        for metric in ("slope", "intercept", "ECE")
+    ]
+)
+BAND = pd.DataFrame({"arm": "proposed", "fpr": [0, 0.5, 1], "ci_low": [0, 0.6, 1], "ci_high": [0.3, 0.9, 1]})
+
 DRAWN = {
+    "subgroups": lambda r: figures.plot_subgroups(SUBGROUPS, arm="resnet50", weights=WEIGHTS, note=NOTE),
+    "decision curve": lambda r: figures.plot_decision_curve(NET_BENEFIT, weights=WEIGHTS, note=NOTE),
+    "roc with a band": lambda r: figures.plot_roc(r["roc"], r["metrics"], weights=WEIGHTS, band=BAND, note=NOTE),
+    "calibration in numbers": lambda r: figures.plot_calibration(
+        r["calibration"], weights=WEIGHTS, summary=CALIBRATED, note=NOTE
+    ),
     "folds": lambda r: figures.plot_folds(FOLDS, weights=WEIGHTS, note=NOTE),
     "roc": lambda r: figures.plot_roc(r["roc"], r["metrics"], weights=WEIGHTS, note=NOTE),
     "pr": lambda r: figures.plot_pr(r["pr"], r["metrics"], weights=WEIGHTS, note=NOTE),
@@ -176,6 +218,50 @@ def test_confusion_shows_counts_and_row_shares(results):
 def test_groups_too_small_are_named(results):
     assert results["groups"]["note"].eq("too few to say").any()
     assert "too few to say" in words(DRAWN["groups"](results))
+
+
+def test_subgroups_name_factors_sizes_and_gaps(results):
+    fig = DRAWN["subgroups"](results)
+    said = words(fig)
+    assert "F 50 (25)" in re.sub(r" +", " ", said) and "pro$tate" in said and said.count("too few ") >= 3
+    bold = [label.get_text() for label in fig.axes[0].get_yticklabels() if label.get_fontweight() == "bold"]
+    assert bold == ["Sex", "Primary cancer"]
+    with pytest.raises(ValueError, match="arm 'proposed' has no rows"):
+        figures.plot_subgroups(SUBGROUPS, arm="proposed", weights=WEIGHTS)
+
+
+def test_decision_curve_shows_both_ways_without_a_model(results):
+    fig = DRAWN["decision curve"](results)
+    lines = {line.get_label(): line for line in fig.axes[0].lines}
+    assert lines["Treat all"].get_ydata()[49] == pytest.approx(0.0) and set(lines["Treat none"].get_ydata()) == {0}
+    assert "Prevalence 0.50" in words(fig)
+
+
+def test_the_band_of_a_curve_is_that_of_its_table(results):
+    (band,) = DRAWN["roc with a band"](results).axes[0].collections
+    corners = {tuple(point) for point in band.get_paths()[0].vertices.tolist()}
+    assert {(0.5, 0.6), (0.5, 0.9)} <= corners
+
+
+def test_calibration_shows_slope_intercept_and_ece(results):
+    said = words(DRAWN["calibration in numbers"](results))
+    assert said.count("slope 1.02 (0.70–1.40)") == len(ARMS) and "ECE 1.02" in said
+
+
+def test_no_figure_reads_mathematics_into_text(results):
+    fig = DRAWN["learning of a logistic head"](results)
+    fig.draw_without_rendering()
+    ticks = {label.get_text() for label in fig.axes[0].get_xticklabels()}
+    assert {"10⁰", "10⁴"} <= ticks and not any("$" in tick for tick in ticks)
+
+
+@pytest.mark.parametrize("journal", ["elsevier", "springer", "nature"])
+def test_figures_are_whole_at_the_widths_of_journals(journal, results):
+    with widths_of(journal) as widths:
+        for name in ("roc with a band", "calibration in numbers", "subgroups", "confusion", "flow"):
+            fig = DRAWN[name](results)
+            assert_nothing_is_cut_off(fig)
+            assert round(fig.get_figwidth() * 25.4) in widths.widths_mm
 
 
 # ------------------------------------------------------------------------------------------------- flow

@@ -153,3 +153,10 @@ def test_comparison_table_survives_csv_and_is_ascii_in_latex(tmp_path):
     csv, tex = tables.write_table(table, tmp_path, "comparison")
     pd.testing.assert_frame_equal(read_text_csv(csv), table.astype("str"))
     assert tex.read_text(encoding="utf-8").isascii()
+
+
+def test_a_broad_table_is_made_as_wide_as_the_text():
+    narrow, broad = (tables.to_latex(pd.DataFrame([range(n)], columns=[f"c{i}" for i in range(n)])) for n in (6, 7))
+    assert "resizebox" not in narrow and r"\begin{table}" in narrow
+    assert r"\resizebox{\textwidth}{!}{%" in broad and r"\end{tabular}}" in broad and r"\end{table*}" in broad
+    assert broad.count("{") == broad.count("}")
