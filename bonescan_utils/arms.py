@@ -125,8 +125,7 @@ class Arm:
 _RANGES = (
     ("dense_units", 0, 65_536), ("local_units", 0, 4096), ("dropout", 0.0, 0.95), ("copies", 0, 1000),
     ("epochs", 0, 10_000), ("batch_size", 1, 4096), ("learning_rate", 1e-9, 1.0), ("weight_decay", 0.0, 1.0),
-    ("ema", 0.0, 0.99999),
-    ("label_smoothing", 0.0, 0.5), ("patience", 0, 10_000),
+    ("ema", 0.0, 0.99999), ("label_smoothing", 0.0, 0.5), ("patience", 0, 10_000),
 )  # fmt: skip
 
 
