@@ -8,7 +8,8 @@ import re
 import numpy as np
 import pandas as pd
 
-from bonescan_utils.intervals import N_BOOT, Estimate, PatientBootstrap, auroc, weighted_auroc
+from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, weighted_auroc
+from bonescan_utils.intervals import CONSTANT, Estimate, auroc, is_constant, undefined
 from bonescan_utils.predictions import ArmScores, arm_scores
 
 
@@ -38,7 +39,8 @@ def auroc_by_group(
     Returns:
         A row per arm and group: `arm, group, estimate, ci_low, ci_high, method, n, n_positive, note`. Groups
         come in the order of their categories, else by the first number in their name; those without positive
-        scans are left out when `against` is `all`. A group too small has NaN and note `too few to say`.
+        scans are left out when `against` is `all`. A group too small has NaN and note `too few to say`;
+        one whose scans all have the same score has NaN and a note that says so.
 
     Raises:
         ValueError: `against` is neither, a scan has two groups, or bad predictions.
@@ -66,10 +68,12 @@ def _area_or_note(scores: ArmScores, min_scans: int, *, seed: int, n_boot: int) 
     n, n_positive = len(scores.y_true), int(scores.y_true.sum())
     if min(n_positive, n - n_positive) < max(1, min_scans):
         return Estimate(math.nan, math.nan, math.nan, "", n, n_positive), "too few to say"
+    if is_constant(scores.y_score):
+        return undefined(CONSTANT, n, n_positive), CONSTANT
     if not scores.clustered:
         return auroc(scores.y_true, scores.y_score), ""
     resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
-    return resamples.estimate(lambda w: weighted_auroc(w, scores.y_true, scores.y_score)), ""
+    return resamples.of_scores(weighted_auroc, scores.y_score), ""
 
 
 def _group_name(group: object) -> str:
