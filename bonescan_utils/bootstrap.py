@@ -217,6 +217,11 @@ def weighted_ratio(weights: np.ndarray, counted: np.ndarray, among: np.ndarray) 
     return np.divide(weights @ counted.astype(float), below, out=np.full(len(below), np.nan), where=below > 0)
 
 
+def weighted_share(weights: np.ndarray, y_true: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Share of scans that count (1, the others 0), per resample; `y_true` is not looked at."""
+    return weighted_ratio(weights, counted, np.ones(len(counted)))
+
+
 def weighted_f1(weights: np.ndarray, y_true: np.ndarray, called: np.ndarray) -> np.ndarray:
     """F1 of calls, bool `(n_scans,)`, per resample; shape `(resamples,)`."""
     positive = y_true == 1

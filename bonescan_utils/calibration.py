@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, percentile_interval, weighted_brier, weighted_ratio
+from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, percentile_interval, weighted_brier, weighted_share
 from bonescan_utils.intervals import CONSTANT, Estimate, Z, is_constant, undefined, wilson
 from bonescan_utils.predictions import ArmScores, arm_scores, check_both_classes
 
@@ -68,9 +68,7 @@ def _share(scores: ArmScores, *, seed: int, n_boot: int) -> Estimate:
     if not scores.clustered:
         return Estimate(n_positive / n, *wilson(n_positive, n), "Wilson", n, n_positive)
     resamples = PatientBootstrap(scores.patient_id, np.zeros(n, dtype=np.int64), seed=seed, n_boot=n_boot)
-    labels, everyone = scores.y_true, np.ones(n)
-    low, high = percentile_interval(resamples.values(lambda w: weighted_ratio(w, labels, everyone)), n_positive / n)
-    return Estimate(n_positive / n, low, high, "patient bootstrap", n, n_positive)
+    return resamples.of_scores(weighted_share, scores.y_true.astype(float))._replace(n_positive=n_positive)
 
 
 def calibration_metrics(
@@ -182,9 +180,7 @@ def _parts(weights: np.ndarray, true: np.ndarray, score: np.ndarray, member: np.
     return np.column_stack([ece, brier, reliability, resolution, uncertainty, rest])
 
 
-def _ece_if_calibrated(
-    score: np.ndarray, member: np.ndarray, *, seed: int, n_draws: int
-) -> tuple[float, float, float]:
+def _ece_if_calibrated(score: np.ndarray, member: np.ndarray, *, seed: int, n_draws: int) -> tuple[float, float, float]:
     """Mean and 95 % range of the ECE if each score were the probability of its label."""
     rng, n = np.random.default_rng(seed), len(score)
     labels = rng.random((n_draws, n)) < score

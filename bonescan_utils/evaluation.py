@@ -47,7 +47,19 @@ __all__ = [
 ]
 
 _AT_THRESHOLD = ["sensitivity", "specificity", "PPV", "NPV"]
-METRICS = ["AUROC", "AUPRC", "accuracy", "balanced_accuracy", *_AT_THRESHOLD, "F1", "Brier", "LR+", "LR-", "Youden", "kappa"]
+METRICS = [
+    "AUROC",
+    "AUPRC",
+    "accuracy",
+    "balanced_accuracy",
+    *_AT_THRESHOLD,
+    "F1",
+    "Brier",
+    "LR+",
+    "LR-",
+    "Youden",
+    "kappa",
+]
 """The metrics of `metrics_table`, in its order."""
 
 WITHIN: dict[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
@@ -97,9 +109,7 @@ def metrics_table(
     return pd.DataFrame(rows)
 
 
-def _metrics_of(
-    scores: ArmScores, threshold: float, *, seed: int, n_boot: int, interval: str
-) -> dict[str, Estimate]:
+def _metrics_of(scores: ArmScores, threshold: float, *, seed: int, n_boot: int, interval: str) -> dict[str, Estimate]:
     """Computes the metrics of one arm: in closed form where there is one, and by the patient bootstrap."""
     n, n_positive = len(scores.y_true), int(scores.y_true.sum())
     called = scores.y_score >= threshold
@@ -130,7 +140,8 @@ def _closed_forms(scores: ArmScores, called: np.ndarray) -> dict[str, Estimate]:
             found[name] = Estimate(counted / among, *wilson(counted, among), "Wilson", n, n_positive)
     index = youden(tp, n_positive, fp, n_negative)
     found["Youden"] = Estimate(*index, "Newcombe hybrid", n, n_positive)
-    found["balanced_accuracy"] = Estimate(*((1 + value) / 2 for value in index), "Newcombe hybrid", n, n_positive)
+    half, low, high = ((1 + value) / 2 for value in index)
+    found["balanced_accuracy"] = Estimate(half, low, high, "Newcombe hybrid", n, n_positive)
     for name, first, second in (("LR+", tp, fp), ("LR-", n_positive - tp, n_negative - fp)):
         ratio = likelihood_ratio(first, n_positive, second, n_negative)
         found[name] = _finite_ratio(name, Estimate(*ratio, "Koopman score", n, n_positive))
@@ -149,8 +160,8 @@ def _ratio_of_share(name: str, found: Estimate) -> Estimate:
     """Turns sensitivity / (sensitivity + false alarm rate), which is bounded, into the ratio of the two."""
     if not math.isfinite(found.estimate):
         return found
-    ratios = [share / (1 - share) if share < 1 else math.inf for share in found[:3]]
-    return _finite_ratio(name, Estimate(*ratios, *found[3:]))
+    ratio, low, high = (share / (1 - share) if share < 1 else math.inf for share in found[:3])
+    return _finite_ratio(name, found._replace(estimate=ratio, ci_low=low, ci_high=high))
 
 
 def _statistics(threshold: float) -> dict[str, ScoreStatistic]:

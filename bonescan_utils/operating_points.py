@@ -161,11 +161,12 @@ def _predictive_value(
     if not chosen.any():
         return undefined(f"no scan was called {'positive' if metric == 'PPV' else 'negative'}", n, n_positive)
     if scores.clustered:
-        resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
-        return resamples.estimate(lambda w: _share_right(w, chosen, right, share))
+        resamples = PatientBootstrap(scores.patient_id, right.astype(np.int64), seed=seed, n_boot=n_boot)
+        found = resamples.of_scores(lambda w, true, score: _share_right(w, true, score, share), chosen.astype(float))
+        return found._replace(n_positive=n_positive)
     counts = (int(np.sum(chosen & right)), int(right.sum()), int(np.sum(chosen & ~right)), int(np.sum(~right)))
-    values = (_transported(ratio, share) for ratio in likelihood_ratio(*counts))
-    return Estimate(*values, "Koopman score", n, n_positive)
+    value, low, high = (_transported(ratio, share) for ratio in likelihood_ratio(*counts))
+    return Estimate(value, low, high, "Koopman score", n, n_positive)
 
 
 def _transported(ratio: float, share: float) -> float:
@@ -174,10 +175,10 @@ def _transported(ratio: float, share: float) -> float:
     return 1 / (1 + (1 - share) / (share * ratio))
 
 
-def _share_right(weights: np.ndarray, chosen: np.ndarray, right: np.ndarray, share: float) -> np.ndarray:
+def _share_right(weights: np.ndarray, right: np.ndarray, chosen: np.ndarray, share: float) -> np.ndarray:
     """Share of right calls among the chosen scans, were `share` of all scans of that class; `(resamples,)`."""
-    found = share * weighted_ratio(weights, chosen & right, right)
-    false = (1 - share) * weighted_ratio(weights, chosen & ~right, ~right)
+    found = share * weighted_ratio(weights, chosen * right, right)
+    false = (1 - share) * weighted_ratio(weights, chosen * (1 - right), 1 - right)
     return np.divide(found, found + false, out=np.full(len(found), np.nan), where=found + false > 0)
 
 

@@ -104,7 +104,9 @@ def _temperature(y_true: np.ndarray, odds: np.ndarray) -> Rule:
     bound = float(np.log(100))
     slope = float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-9}).x))
     at_edge = not 0.0101 < slope < 99
-    return Rule(slope, 0.0, "at the edge of what is searched: the scores hardly rank, or separate, the labels" * at_edge)
+    return Rule(
+        slope, 0.0, "at the edge of what is searched: the scores hardly rank, or separate, the labels" * at_edge
+    )
 
 
 def _platt(y_true: np.ndarray, odds: np.ndarray) -> Rule:
