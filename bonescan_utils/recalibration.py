@@ -103,17 +103,15 @@ def _temperature(y_true: np.ndarray, odds: np.ndarray) -> Rule:
 
     bound = float(np.log(100))
     slope = float(np.exp(minimize_scalar(loss, bounds=(-bound, bound), method="bounded", options={"xatol": 1e-9}).x))
-    at_edge = not 0.0101 < slope < 99
-    return Rule(
-        slope, 0.0, "at the edge of what is searched: the scores hardly rank, or separate, the labels" * at_edge
-    )
+    note = "" if 0.0101 < slope < 99 else "at the end of the range searched, 1/100 to 100"
+    return Rule(slope, 0.0, note)
 
 
 def _platt(y_true: np.ndarray, odds: np.ndarray) -> Rule:
     n_positive = int(y_true.sum())
     n_negative = len(y_true) - n_positive
     target = np.where(y_true == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
-    best = minimize(lambda at: _loss(at[0] * odds + at[1], target), np.array([1.0, 0.0]), method="BFGS").x
+    best = minimize(lambda at: _loss(at[0] * odds + at[1], target), np.array([1.0, 0.0]), method="BFGS", tol=1e-9).x
     turned = "ranks turned round: the tuning scores fall with metastasis" if best[0] < 0 else ""
     return Rule(float(best[0]), float(best[1]), turned)
 

@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, weighted_share
+from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap
 from bonescan_utils.groups import TOO_FEW, UNKNOWN, area_or_note, chosen_scans, group_members
 from bonescan_utils.intervals import Estimate, wilson
 from bonescan_utils.lesions import lesion_bands, peak_visibility, visible_lesions
@@ -128,7 +128,7 @@ def _rate(scores: ArmScores, right: np.ndarray, min_scans: int, *, seed: int, n_
     if not scores.clustered:
         return Estimate(right.mean(), *wilson(int(right.sum()), n), "Wilson", n, n_positive), ""
     resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
-    return resamples.of_scores(weighted_share, right.astype(float)), ""
+    return resamples.share(right), ""
 
 
 # ------------------------------------------------------------------------------------------------ groups
