@@ -90,13 +90,25 @@ def delong_difference(y_true: np.ndarray, score_a: np.ndarray, score_b: np.ndarr
     return float(a.auc - b.auc), variance if variance > 1e-12 * separate else 0.0  # below: rounding error
 
 
+def auroc_variance(area: float, n_positive: int, n_negative: int) -> float:
+    """Variance of an AUROC from its true value and the class sizes alone.
+
+    Hanley and McNeil's variance for negative exponential scores, with the mean of both class sizes where theirs has
+    one or the other: for classes of one size it is theirs, and it does not depend on which class is the larger.
+
+    Source:
+        Hanley & McNeil, Radiology 1982;143:29-36. Newcombe, Stat Med 2006;25:559-573, methods 4 and 5.
+    """
+    mean_size = (n_positive + n_negative) / 2 - 1
+    spread = 1 + mean_size * ((1 - area) / (2 - area) + area / (1 + area))
+    return area * (1 - area) * spread / (n_positive * n_negative)
+
+
 def newcombe(area: float, n_positive: int, n_negative: int) -> tuple[float, float]:
     """Score-type interval of an AUROC from its value and the class sizes alone (Newcombe 2006, method 5)."""
-    mean_size = (n_positive + n_negative) / 2 - 1
 
     def excess(theta: float, observed: float) -> float:
-        spread = 1 + mean_size * ((1 - theta) / (2 - theta) + theta / (1 + theta))
-        return observed - theta - Z * math.sqrt(theta * (1 - theta) * spread / (n_positive * n_negative))
+        return observed - theta - Z * math.sqrt(auroc_variance(theta, n_positive, n_negative))
 
     def lower(observed: float) -> float:
         if observed <= 1e-9:

@@ -71,9 +71,7 @@ def test_slope_and_intercept_equal_sklearn_and_find_the_truth():
 
 
 def test_ece_by_hand():
-    predictions = make_predictions(8, arms=["a"]).assign(
-        y_true=[0, 0, 0, 1, 0, 1, 1, 1], y_score=[0.2] * 4 + [0.9] * 4
-    )
+    predictions = make_predictions(8, arms=["a"]).assign(y_true=[0, 0, 0, 1, 0, 1, 1, 1], y_score=[0.2] * 4 + [0.9] * 4)
     table = calibration_metrics(predictions, seed=0, bins=2, n_boot=100)
     # shares seen 1/4 and 3/4 against 0.2 and 0.9, each half of the scans
     assert row_of(table, metric="ECE")["estimate"] == pytest.approx((0.05 + 0.15) / 2)

@@ -71,9 +71,7 @@ def test_fixed_points_are_undefined_for_constant_scores_and_have_width_for_perfe
 
 
 def test_roc_band_holds_the_curve_and_is_wider_with_fewer_scans():
-    few, many = (
-        roc_band_table(make_predictions(n, arms=["a"]), seed=0, points=21, n_boot=400) for n in (40, 400)
-    )
+    few, many = (roc_band_table(make_predictions(n, arms=["a"]), seed=0, points=21, n_boot=400) for n in (40, 400))
     for band in (few, many):
         assert list(band.columns) == ["arm", "fpr", *Estimate._fields]
         assert ((band["ci_low"] <= band["estimate"]) & (band["estimate"] <= band["ci_high"])).all()

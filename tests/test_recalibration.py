@@ -30,7 +30,9 @@ def test_platt_equals_sklearn():
     # a classifier whose decision function is the log odds itself
     plain = LogisticRegression(C=np.inf).fit(odds, tuning["y_true"])
     plain.coef_, plain.intercept_ = np.array([[1.0]]), np.array([0.0])
-    theirs = CalibratedClassifierCV(FrozenEstimator(plain), method="sigmoid", ensemble=False).fit(odds, tuning["y_true"])
+    theirs = CalibratedClassifierCV(FrozenEstimator(plain), method="sigmoid", ensemble=False).fit(
+        odds, tuning["y_true"]
+    )
     found = recalibrate(predictions, method="platt")
     mine = found.loc[found["partition"] == "tuning", "y_score"].to_numpy()
     assert mine == pytest.approx(theirs.predict_proba(odds)[:, 1], abs=2e-4)
