@@ -114,6 +114,8 @@ def _cox(scores: ArmScores) -> dict[str, Estimate]:
 
     odds, size = log_odds(scores.y_score), (len(scores.y_true), int(scores.y_true.sum()))
     robust: dict[str, Any] = {}
+    if len(np.unique(scores.patient_id)) == 1:
+        return dict.fromkeys(("slope", "intercept"), undefined("all scans are of one patient", *size))
     if scores.clustered:
         robust = {"cov_type": "cluster", "cov_kwds": {"groups": np.unique(scores.patient_id, return_inverse=True)[1]}}
     method = "logistic regression, cluster-robust" if scores.clustered else "logistic regression"

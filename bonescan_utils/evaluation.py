@@ -79,7 +79,7 @@ def metrics_table(
     seed: int,
     n_boot: int = N_BOOT,
     partition: str = "test",
-    interval: str = "percentile",
+    interval: str = "bca",
 ) -> pd.DataFrame:
     """Evaluates every arm: discrimination, operating point and Brier score, each with a 95 % interval.
 
@@ -89,7 +89,8 @@ def metrics_table(
         seed: Seed of the patient bootstrap.
         n_boot: Resamples of the patient bootstrap, at least 100.
         partition: The partition to evaluate.
-        interval: How bounds are taken from resamples: `percentile`, or `bca` (bias-corrected and accelerated).
+        interval: How bounds are taken from resamples: `bca` (bias-corrected and accelerated), or `percentile`, which
+            held the AUPRC in 93 instead of 95 % of simulated studies.
 
     Returns:
         A row per arm and metric (`METRICS`): `arm, metric, estimate, ci_low, ci_high, method, n` (scans),

@@ -87,7 +87,8 @@ def roc_band_table(
         partition: The partition to evaluate.
 
     Returns:
-        `arm, fpr, estimate` (sensitivity)`, ci_low, ci_high, method, n, n_positive`.
+        `arm, fpr, estimate` (sensitivity)`, ci_low, ci_high, method, n, n_positive`. An arm with one score for all
+        scans has NaN, and `method` says so.
 
     Raises:
         ValueError: `points` is too small, only one label occurs, or bad predictions.
@@ -95,18 +96,22 @@ def roc_band_table(
     if points < 2:
         raise ValueError(f"points must be at least 2, got {points}")
     grid, parts = np.linspace(0, 1, points), []
-
-    def curve(w: np.ndarray, true: np.ndarray, score: np.ndarray) -> np.ndarray:
-        return weighted_roc(w, true, score, grid)
-
     for scores in arm_scores(predictions, partition=partition):
         check_both_classes(scores.y_true, "the ROC curve", of=f"arm {scores.arm}, partition {partition}")
-        resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
-        own, low, high = resamples.bands_of_scores(curve, scores.y_score)
-        columns = {"arm": scores.arm, "fpr": grid, "estimate": own, "ci_low": low, "ci_high": high}
-        size = {"n": len(scores.y_true), "n_positive": int(scores.y_true.sum())}
-        parts.append(pd.DataFrame(columns | {"method": WITH_ADDED} | size))
+        parts.append(_band(scores, grid, seed=seed, n_boot=n_boot))
     return pd.concat(parts, ignore_index=True)
+
+
+def _band(scores: ArmScores, grid: np.ndarray, *, seed: int, n_boot: int) -> pd.DataFrame:
+    """The ROC curve of one arm with its band."""
+    about = {"arm": scores.arm, "fpr": grid}
+    if is_constant(scores.y_score):
+        absent = undefined(CONSTANT, len(scores.y_true), int(scores.y_true.sum()))
+        return pd.DataFrame(about | absent._asdict())
+    resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
+    own, low, high = resamples.bands_of_scores(lambda w, y, score: weighted_roc(w, y, score, grid), scores.y_score)
+    size = {"n": len(scores.y_true), "n_positive": int(scores.y_true.sum())}
+    return pd.DataFrame(about | {"estimate": own, "ci_low": low, "ci_high": high, "method": WITH_ADDED} | size)
 
 
 def predictive_values_table(

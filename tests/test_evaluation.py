@@ -111,7 +111,7 @@ def test_patients_are_resampled_whole():
     fourfold = pd.concat(copies, ignore_index=True)  # four identical scans a patient add no information
     single = metrics_table(once, {"a": 0.5}, seed=0).set_index("metric")
     grouped = metrics_table(fourfold, {"a": 0.5}, seed=0).set_index("metric")
-    assert grouped["method"].eq("patient bootstrap").all()
+    assert grouped["method"].eq("patient bootstrap, BCa").all()
     width = grouped["ci_high"] - grouped["ci_low"]
     assert (
         (width / (single["ci_high"] - single["ci_low"])).between(0.75, 1.35).all()
@@ -181,8 +181,8 @@ def test_a_perfect_arm_has_one_and_an_interval_with_width(scans_per_patient):
 
 def test_bca_moves_only_the_bootstrap():
     predictions = make_predictions(60, arms=["a"])
-    plain = metrics_table(predictions, {"a": 0.5}, seed=0, n_boot=400)
-    bca = metrics_table(predictions, {"a": 0.5}, seed=0, n_boot=400, interval="bca")
+    plain = metrics_table(predictions, {"a": 0.5}, seed=0, n_boot=400, interval="percentile")
+    bca = metrics_table(predictions, {"a": 0.5}, seed=0, n_boot=400)
     moved = bca["method"].eq("patient bootstrap, BCa")
     assert set(bca[moved]["metric"]) == {"AUPRC", "F1", "Brier", "kappa"}
     pd.testing.assert_frame_equal(plain[~moved], bca[~moved])
