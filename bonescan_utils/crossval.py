@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 
 import pandas as pd
 
+from bonescan_utils.bootstrap import N_BOOT
 from bonescan_utils.evaluation import choose_threshold, metrics_table
-from bonescan_utils.intervals import N_BOOT, Estimate, auroc
+from bonescan_utils.intervals import Estimate, auroc
 from bonescan_utils.paired import COLUMNS as TEST_COLUMNS
 from bonescan_utils.paired import paired_tests
 

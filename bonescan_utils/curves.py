@@ -1,4 +1,4 @@
-"""Curves: predictions -> the points of ROC, precision-recall and calibration curves, and the 2 x 2 counts."""
+"""Curves: predictions -> the points of ROC and precision-recall curves, and the 2 x 2 counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from bonescan_utils.intervals import wilson
 from bonescan_utils.predictions import arm_scores, check_both_classes, threshold_of
 
 
@@ -60,22 +59,4 @@ def confusion_table(
         rows.append(
             {"arm": scores.arm, "threshold": threshold} | {name: int(cell.sum()) for name, cell in cells.items()}
         )
-    return pd.DataFrame(rows)
-
-
-def calibration_table(predictions: pd.DataFrame, *, bins: int = 10, partition: str = "test") -> pd.DataFrame:
-    """Score against observed share of metastasis, in bins of equally many scans (tied scores stay together).
-
-    Returns:
-        `arm, bin` (from 0)`, n, mean_score, observed, ci_low, ci_high` (Wilson, scans taken as independent).
-    """
-    rows: list[dict[str, object]] = []
-    for scores in arm_scores(predictions, partition=partition):
-        edges = np.unique(np.quantile(scores.y_score, np.linspace(0, 1, bins + 1)[1:-1]))
-        where = np.searchsorted(edges, scores.y_score, side="left")
-        for number, members in enumerate(np.flatnonzero(where == value) for value in np.unique(where)):
-            true = scores.y_true[members]
-            low, high = wilson(int(true.sum()), len(true))
-            row = {"n": len(true), "mean_score": scores.y_score[members].mean(), "observed": true.mean()}
-            rows.append({"arm": scores.arm, "bin": number} | row | {"ci_low": low, "ci_high": high})
     return pd.DataFrame(rows)

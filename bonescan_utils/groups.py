@@ -8,8 +8,12 @@ import re
 import numpy as np
 import pandas as pd
 
-from bonescan_utils.intervals import N_BOOT, Estimate, PatientBootstrap, auroc, weighted_auroc
+from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, weighted_auroc
+from bonescan_utils.intervals import CONSTANT, Estimate, auroc, is_constant, undefined
 from bonescan_utils.predictions import ArmScores, arm_scores
+
+TOO_FEW = "too few to say"
+UNKNOWN = "unknown"
 
 
 def auroc_by_group(
@@ -38,42 +42,57 @@ def auroc_by_group(
     Returns:
         A row per arm and group: `arm, group, estimate, ci_low, ci_high, method, n, n_positive, note`. Groups
         come in the order of their categories, else by the first number in their name; those without positive
-        scans are left out when `against` is `all`. A group too small has NaN and note `too few to say`.
+        scans are left out when `against` is `all`. A group too small has NaN and note `too few to say`;
+        one whose scans all have the same score has NaN and a note that says so.
 
     Raises:
         ValueError: `against` is neither, a scan has two groups, or bad predictions.
     """
     if against not in ("all", "same"):
         raise ValueError(f"against must be 'all' or 'same', got {against!r}")
-    if not groups.index.is_unique:
-        raise ValueError(f"scan {groups.index[groups.index.duplicated()][0]!r} has more than one group")
-    names = {str(scan): _group_name(group) for scan, group in groups.items()}
     rows: list[dict[str, object]] = []
     for scores in arm_scores(predictions, partition=partition):
-        member = np.array([names.get(str(scan), "unknown") for scan in scores.scan_id])
-        for group in _ordered(groups, set(member)):
-            inside = member == group
-            chosen = inside | (scores.y_true == 0) if against == "all" else inside
-            part = scores._replace(**{name: getattr(scores, name)[chosen] for name in ArmScores._fields[1:]})
+        for group, inside in group_members(scores, groups).items():
+            part = chosen_scans(scores, inside | (scores.y_true == 0) if against == "all" else inside)
             if part.y_true.any() or against == "same":
-                found, note = _area_or_note(part, min_scans, seed=seed, n_boot=n_boot)
+                found, note = area_or_note(part, min_scans, seed=seed, n_boot=n_boot)
                 rows.append({"arm": scores.arm, "group": group, **found._asdict(), "note": note})
     return pd.DataFrame(rows, columns=["arm", "group", *Estimate._fields, "note"])
 
 
-def _area_or_note(scores: ArmScores, min_scans: int, *, seed: int, n_boot: int) -> tuple[Estimate, str]:
+def group_members(scores: ArmScores, groups: pd.Series) -> dict[str, np.ndarray]:
+    """Returns, of each group that occurs, which of the arm's scans are in it, bool `(n_scans,)`.
+
+    Raises:
+        ValueError: A scan has two groups.
+    """
+    if not groups.index.is_unique:
+        raise ValueError(f"scan {groups.index[groups.index.duplicated()][0]!r} has more than one group")
+    names = {str(scan): _group_name(group) for scan, group in groups.items()}
+    member = np.array([names.get(str(scan), UNKNOWN) for scan in scores.scan_id])
+    return {group: member == group for group in _ordered(groups, set(member))}
+
+
+def chosen_scans(scores: ArmScores, chosen: np.ndarray) -> ArmScores:
+    """Returns the arm's scores of some scans, bool `(n_scans,)`."""
+    return scores._replace(**{name: getattr(scores, name)[chosen] for name in ArmScores._fields[1:]})
+
+
+def area_or_note(scores: ArmScores, min_scans: int, *, seed: int, n_boot: int) -> tuple[Estimate, str]:
     """AUROC of a group's scans, or NaN and the reason."""
     n, n_positive = len(scores.y_true), int(scores.y_true.sum())
     if min(n_positive, n - n_positive) < max(1, min_scans):
-        return Estimate(math.nan, math.nan, math.nan, "", n, n_positive), "too few to say"
+        return Estimate(math.nan, math.nan, math.nan, "", n, n_positive), TOO_FEW
+    if is_constant(scores.y_score):
+        return undefined(CONSTANT, n, n_positive), CONSTANT
     if not scores.clustered:
         return auroc(scores.y_true, scores.y_score), ""
     resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
-    return resamples.estimate(lambda w: weighted_auroc(w, scores.y_true, scores.y_score)), ""
+    return resamples.of_scores(weighted_auroc, scores.y_score), ""
 
 
 def _group_name(group: object) -> str:
-    return "unknown" if group is None or group == "" or group != group else str(group)  # NaN is not itself
+    return UNKNOWN if group is None or group == "" or group != group else str(group)  # NaN is not itself
 
 
 def _ordered(groups: pd.Series, present: set[str]) -> list[str]:
@@ -81,8 +100,8 @@ def _ordered(groups: pd.Series, present: set[str]) -> list[str]:
     if isinstance(groups.dtype, pd.CategoricalDtype):
         known = [str(group) for group in groups.cat.categories if str(group) in present]
     else:
-        known = sorted(present - {"unknown"}, key=_first_number)
-    return known + (["unknown"] if "unknown" in present and "unknown" not in known else [])
+        known = sorted(present - {UNKNOWN}, key=_first_number)
+    return known + ([UNKNOWN] if UNKNOWN in present and UNKNOWN not in known else [])
 
 
 def _first_number(name: str) -> tuple[float, str]:

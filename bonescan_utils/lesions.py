@@ -30,3 +30,16 @@ def lesion_bands(counts: pd.Series) -> pd.Series:
     names = np.array(BANDS)[np.searchsorted(_EDGES, counts.to_numpy(), side="left")]
     bands = pd.Categorical(names, categories=list(BANDS), ordered=True)
     return pd.Series(bands, index=counts.index, name="visible_lesions")
+
+
+def peak_visibility(lesions: pd.DataFrame, scan_ids: pd.Series) -> pd.Series:
+    """Return the visibility of each scan's most visible metastasis, NaN without one, indexed by scan_id.
+
+    Args:
+        lesions: scan_id, kind, vis_anterior, vis_posterior; one row a finding.
+        scan_ids: The scans.
+    """
+    peaks = lesions[["vis_anterior", "vis_posterior"]].astype(float).max(axis=1)
+    of_scan = peaks[lesions["kind"] == "metastasis"].groupby(lesions["scan_id"]).max()
+    found = scan_ids.map(of_scan).astype(float)
+    return pd.Series(found.to_numpy(), index=pd.Index(scan_ids, name="scan_id"), name="peak_visibility")

@@ -32,11 +32,3 @@ def test_confusion_table_counts_every_scan():
     table = evaluation.confusion_table(make_predictions(50), {"proposed": 0.5, "vgg16": 0.3})
     assert list(table.columns) == ["arm", "threshold", "tp", "fn", "fp", "tn"]
     assert (table[["tp", "fn"]].sum(axis=1) == 25).all() and (table[["fp", "tn"]].sum(axis=1) == 25).all()
-
-
-def test_calibration_table_counts_every_scan_once_and_keeps_ties_together():
-    predictions = make_predictions(60, arms=["a"])
-    table = evaluation.calibration_table(predictions, bins=5)
-    assert table["n"].sum() == 60 and table["mean_score"].is_monotonic_increasing
-    assert (table["observed"] * table["n"]).sum() == pytest.approx(predictions["y_true"].sum())
-    assert len(evaluation.calibration_table(predictions.assign(y_score=0.5), bins=5)) == 1

@@ -6,11 +6,10 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from bonescan_utils.evaluation import METRICS, auroc, choose_threshold, choose_thresholds, metrics_table
+from bonescan_utils.evaluation import METRICS, auroc, metrics_table
 
 
 def make_predictions(n=60, *, arms=("proposed", "vgg16"), seed=0, scans_per_patient=1, partition="test"):
@@ -64,6 +63,10 @@ def test_metrics_equal_sklearn():
         "NPV": sk.precision_score(true, called, pos_label=0),
         "F1": sk.f1_score(true, called),
         "Brier": sk.brier_score_loss(true, score),
+        "LR+": sk.class_likelihood_ratios(true, called)[0],
+        "LR-": sk.class_likelihood_ratios(true, called)[1],
+        "Youden": sk.recall_score(true, called) + sk.recall_score(true, called, pos_label=0) - 1,
+        "kappa": sk.cohen_kappa_score(true, called),
     }
     found = table[table["arm"] == "vgg16"].set_index("metric")["estimate"].to_dict()
     assert found == pytest.approx(expected)
@@ -108,7 +111,7 @@ def test_patients_are_resampled_whole():
     fourfold = pd.concat(copies, ignore_index=True)  # four identical scans a patient add no information
     single = metrics_table(once, {"a": 0.5}, seed=0).set_index("metric")
     grouped = metrics_table(fourfold, {"a": 0.5}, seed=0).set_index("metric")
-    assert grouped["method"].eq("patient bootstrap").all()
+    assert grouped["method"].eq("patient bootstrap, BCa").all()
     width = grouped["ci_high"] - grouped["ci_low"]
     assert (
         (width / (single["ci_high"] - single["ci_low"])).between(0.75, 1.35).all()
@@ -131,11 +134,61 @@ def test_bootstrap_of_2000_times_1000_scans_takes_seconds():
     assert time.perf_counter() - start < 20  # about 1.5 s on a free core
 
 
-def test_ppv_without_positive_calls_is_marked_undefined():
-    table = metrics_table(make_predictions(20, arms=["a"]), {"a": 1.5}, seed=0, n_boot=100)
-    row = row_of(table, metric="PPV")
-    assert np.isnan(row["estimate"]) and row["method"].startswith("undefined")
-    assert row_of(table, metric="sensitivity")["estimate"] == 0
+@pytest.mark.parametrize("scans_per_patient", [1, 2])
+@pytest.mark.parametrize(
+    ("threshold", "undefined"),
+    [(1.5, {"PPV", "LR+"}), (0.0, {"NPV", "LR-"}), (0.5, set())],
+)
+def test_what_does_not_exist_is_undefined_with_its_reason(threshold, undefined, scans_per_patient):
+    predictions = make_predictions(24, arms=["a"], scans_per_patient=scans_per_patient)
+    table = metrics_table(predictions, {"a": threshold}, seed=0, n_boot=100)
+    absent = table[table["method"].str.startswith("undefined: no scan was called")]
+    assert set(absent["metric"]) == undefined
+    assert absent[["estimate", "ci_low", "ci_high"]].isna().all(axis=None)
+    assert table.drop(absent.index)[["estimate", "ci_low", "ci_high"]].notna().all(axis=None)
+
+
+@pytest.mark.parametrize("scans_per_patient", [1, 2])
+def test_infinite_likelihood_ratio_is_undefined_and_says_how_large_it_is_at_least(scans_per_patient):
+    one = make_predictions(40, arms=["a"], scans_per_patient=scans_per_patient)
+    predictions = one.assign(y_score=one["y_true"] * np.where(np.arange(40) < 30, 0.9, 0.1))
+    table = metrics_table(predictions, {"a": 0.5}, seed=0, n_boot=100)
+    row = row_of(table, metric="LR+")
+    assert np.isnan(row["estimate"]) and "infinite without any false alarm; at least" in row["method"]
+    assert row_of(table, metric="LR-")["estimate"] == pytest.approx(0.25)
+
+
+@pytest.mark.parametrize("scans_per_patient", [1, 2])
+def test_constant_scores_rank_nothing(scans_per_patient):
+    predictions = make_predictions(24, arms=["a"], scans_per_patient=scans_per_patient).assign(y_score=0.5)
+    table = metrics_table(predictions, {"a": 0.7}, seed=0, n_boot=100)
+    blind = table[table["metric"].isin(["AUROC", "AUPRC"])]
+    assert blind["estimate"].isna().all()
+    assert blind["method"].eq("undefined: every scan has the same score").all()
+    assert row_of(table, metric="specificity")["estimate"] == 1
+
+
+@pytest.mark.parametrize("scans_per_patient", [1, 2])
+def test_a_perfect_arm_has_one_and_an_interval_with_width(scans_per_patient):
+    one = make_predictions(40, arms=["a"], scans_per_patient=scans_per_patient)
+    table = metrics_table(one.assign(y_score=0.0 + one["y_true"]), {"a": 0.5}, seed=0, n_boot=500)
+    best = table[~table["metric"].isin(["Brier", "LR+", "LR-"])]
+    assert best["estimate"].eq(1).all() and best["ci_high"].eq(1).all()
+    assert best["ci_low"].between(0.5, 0.95).all()
+    brier = row_of(table, metric="Brier")
+    assert brier["estimate"] == brier["ci_low"] == 0 and 0 < brier["ci_high"] < 0.2
+
+
+def test_bca_moves_only_the_bootstrap():
+    predictions = make_predictions(60, arms=["a"])
+    plain = metrics_table(predictions, {"a": 0.5}, seed=0, n_boot=400, interval="percentile")
+    bca = metrics_table(predictions, {"a": 0.5}, seed=0, n_boot=400)
+    moved = bca["method"].eq("patient bootstrap, BCa")
+    assert set(bca[moved]["metric"]) == {"AUPRC", "F1", "Brier", "kappa"}
+    pd.testing.assert_frame_equal(plain[~moved], bca[~moved])
+    assert bca["estimate"].equals(plain["estimate"]) and not bca["ci_low"].equals(plain["ci_low"])
+    with pytest.raises(ValueError, match="interval must be one of"):
+        metrics_table(predictions, {"a": 0.5}, seed=0, n_boot=100, interval="basic")
 
 
 def test_metrics_warn_of_nothing():
@@ -164,41 +217,3 @@ def test_a_missing_threshold_is_named():
         metrics_table(make_predictions(10), {"proposed": 0.5}, seed=0, n_boot=100)
     with pytest.raises(ValueError, match="n_boot must be at least 100"):
         metrics_table(make_predictions(10), {"proposed": 0.5}, seed=0, n_boot=10)
-
-
-# -------------------------------------------------------------------------------------------- thresholds
-def test_youden_threshold_by_hand():
-    y_true, y_score = [0, 0, 0, 1, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7]
-    # cut between 0.3 and 0.4: sensitivity 3/3, specificity 3/4; the next best has 2/3 and 4/4
-    assert choose_threshold(y_true, y_score) == pytest.approx(0.35)
-
-
-def test_threshold_rules():
-    y_true, y_score = [0, 1, 0, 0, 1, 1], [0.1, 0.2, 0.3, 0.4, 0.5, 0.6]
-    assert choose_threshold(y_true, y_score, rule="sensitivity", target=1.0) == pytest.approx(0.15)
-    assert choose_threshold(y_true, y_score, rule="sensitivity", target=0.6) == pytest.approx(0.45)
-    assert choose_threshold(y_true, y_score, rule="f1") == pytest.approx(0.45)
-    assert choose_threshold([0, 1], [0.5, 0.5]) == 0.5  # nothing to choose: call all
-    with pytest.raises(ValueError, match="rule must be one of"):
-        choose_threshold(y_true, y_score, rule="best")
-    with pytest.raises(ValueError, match="threshold undefined"):
-        choose_threshold([1, 1], [0.1, 0.2])
-
-
-@settings(max_examples=40, deadline=None)
-@given(labels_and_scores)
-def test_no_cut_beats_the_youden_threshold(pairs):
-    y_true = np.array([label for label, _ in pairs], dtype=int)
-    y_score = np.array([score for _, score in pairs]) / 10
-    best = sk.balanced_accuracy_score(y_true, y_score >= choose_threshold(y_true, y_score))
-    for cut in np.linspace(-0.05, 0.95, 21):
-        assert best >= sk.balanced_accuracy_score(y_true, y_score >= cut) - 1e-12
-
-
-def test_thresholds_come_from_tuning_scores():
-    tuning = make_predictions(30, partition="tuning")
-    predictions = pd.concat([tuning, make_predictions(30, seed=9).assign(y_score=0.5)])
-    found = choose_thresholds(predictions)
-    one = tuning[tuning["arm"] == "vgg16"]
-    assert found["vgg16"] == choose_threshold(one["y_true"], one["y_score"])
-    assert list(found) == ["proposed", "vgg16"]

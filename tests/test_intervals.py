@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from sklearn import metrics as sk
 from test_evaluation import labels_and_scores, make_predictions
 
-from bonescan_utils.evaluation import auroc
+from bonescan_utils.intervals import auroc, newcombe
 
 
 def delong_by_loops(y_true, y_score):
@@ -63,11 +63,15 @@ def test_newcombe_of_one_pair_is_wilson_of_one_trial():
     assert (found.ci_low, found.ci_high) == pytest.approx((1 / (1 + z2), 1.0), abs=1e-6)
 
 
-def test_constant_scores_are_chance_with_an_interval():
+def test_constant_scores_have_no_area():
     found = auroc([0, 1] * 15, [0.5] * 30)
-    assert found.estimate == 0.5
-    assert found.ci_low < 0.4 and found.ci_high > 0.6
-    assert found.ci_low + found.ci_high == pytest.approx(1)
+    assert np.isnan([found.estimate, found.ci_low, found.ci_high]).all()
+    assert found.method == "undefined: every scan has the same score" and found.n == 30
+
+
+def test_newcombe_of_no_discrimination_is_symmetric():
+    low, high = newcombe(0.5, 15, 15)
+    assert low < 0.4 and low + high == pytest.approx(1)
 
 
 @pytest.mark.parametrize("label", [0, 1])
@@ -92,7 +96,7 @@ def test_auroc_refuses_bad_arrays(y_true, y_score, message):
 
 
 @settings(max_examples=60, deadline=None)
-@given(labels_and_scores)
+@given(labels_and_scores.filter(lambda pairs: len({score for _, score in pairs}) > 1))
 def test_auroc_properties(pairs):
     y_true = np.array([label for label, _ in pairs], dtype=int)
     y_score = np.array([score for _, score in pairs]) / 10
