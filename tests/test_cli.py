@@ -16,7 +16,7 @@ from bonescan_utils.dicom import write_dicom
 from bonescan_utils.execution import CellError
 from bonescan_utils.weights import WeightsError
 
-COMMANDS = ["run", "check", "predict", "phantom", "plan", "doctor"]
+COMMANDS = ["run", "check", "predict", "phantom", "plan", "doctor", "label", "review"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 
 MAX_PHRASE = 120
 _GAP = r"(?:[^\s,;:.]{1,40}[\s,]{1,5}){0,3}?"
@@ -49,7 +50,7 @@ def compile_phrase(text: str) -> Phrase:
         raise ValueError("expected words at both ends; `...` stands between words only")
     anchored, words[0] = words[0].startswith("^") and len(words[0]) > 1, words[0].removeprefix("^") or words[0]
     parts = [_word(words[0])]
-    for before, word in zip(words, words[1:], strict=False):
+    for before, word in pairwise(words):
         if word == "...":
             parts.append(r"[\s,]{1,5}" + _GAP)
         else:
