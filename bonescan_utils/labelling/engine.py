@@ -145,6 +145,8 @@ def _changed(state: str, means: str, side: str) -> str:
     if state == "negative" and (side == "before" or means in ("positive", "present", "purpose")):
         return state  # "suspicious uptake, no metastasis"; "no metastasis, unchanged"
     if means == "positive":
+        if state == "historical" and side == "before":
+            return "remaining"  # "consistent with the known metastases"
         return state if state in ("uncertain", "historical", "present", "remaining") else "positive"
     if means == "present":
         return {"uncertain": "uncertain", "historical": "remaining", "remaining": "remaining"}.get(state, "present")
