@@ -27,8 +27,10 @@ def add(commands: Commands) -> None:
 def _label(options: argparse.Namespace) -> int:
     from bonescan_utils.files import read_text_csv, write_csv
     from bonescan_utils.labelling.engine import LABELS
-    from bonescan_utils.labelling.reports import explain, label_table, load_lexicon
+    from bonescan_utils.labelling.reports import LabelError, explain, label_table, load_lexicon
 
+    if options.out.resolve() == options.reports.resolve():
+        raise LabelError(f"--out {options.out}: it is the file of the reports; name another")
     lexicon = load_lexicon(options.lang, extra=options.lexicon)
     reports = read_text_csv(options.reports)
     labels = label_table(reports, lexicon, text_column=options.text_column)

@@ -96,12 +96,12 @@ def _apart(spans: list[Span], others: list[Span]) -> list[Span]:
 
 def _cues(sentence: str, lowered: str, lexicon: Lexicon, taken: list[Span]) -> list[Hit]:
     """Returns the cues of a sentence, none within a target, longer ones before those they hold."""
-    found: dict[Span, list[Cue]] = {}
+    found: dict[Span, tuple[Cue, ...]] = {}
     for ways in lexicon.cues.values():
         phrase = ways[0].phrase
         for match in phrase.pattern.finditer(sentence) if phrase.may_match(lowered) else ():
             if not _touches(match.span(), taken):
-                found.setdefault(match.span(), []).extend(ways)
+                found[match.span()] = ways  # of two phrases for the same words, the one added later
     return [Hit(span, cue) for span in _disjoint(found) for cue in found[span]]
 
 
@@ -126,7 +126,8 @@ def _judge(
         for hit in near:
             new = _changed(state, hit.cue.means, side)
             if new != state:
-                state, cue = new, hit.span
+                cue = cue if (state, new) == ("present", "remaining") else hit.span
+                state = new
             trace.append(f"{hit.cue.phrase.text} -> {hit.cue.means}")
             if side == "before" and _opens_clause(sentence, hit):
                 break

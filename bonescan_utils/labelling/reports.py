@@ -101,6 +101,7 @@ def label_table(reports: pd.DataFrame, lexicon: Lexicon, *, text_column: str = "
     labels = [label_report(text, lexicon) for text in reports[text_column]]
     rows = [[getattr(label, name) for name in LABEL_COLUMNS] for label in labels]
     told = pd.DataFrame(rows, columns=pd.Index(LABEL_COLUMNS), index=reports.index)
+    told["cue"] = told["cue"].map(safe_text)
     return pd.concat([kept, told.astype({"span_start": "int64", "span_end": "int64"})], axis=1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-MAX_SENTENCE = 2000
+MAX_SENTENCE = 1000
 """Longer runs without an end are cut at a space: the cost of a report stays in proportion to its length."""
 
 _ABBREVIATIONS = frozenset(
