@@ -150,14 +150,14 @@ def write_csv(path: str | Path, df: pd.DataFrame) -> None:
         if not isinstance(name, str) or _FORMULA.match(name):
             raise ValueError(f"column name {name!r}: expected text that does not begin like a formula")
         if not pd.api.types.is_numeric_dtype(df.dtypes.iloc[position]):
-            safe.isetitem(position, df.iloc[:, position].map(_defuse).to_numpy(dtype=object))
+            safe.isetitem(position, df.iloc[:, position].map(defuse).to_numpy(dtype=object))
     text = safe.to_csv(index=False, lineterminator="\n")
     if "\r" in text:  # Python before 3.13 leaves a cell with a lone CR unquoted
         text = safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
     write_text(path, text)
 
 
-def _defuse(cell: Any) -> Any:
+def defuse(cell: Any) -> Any:
     """Adds one `'` to text that starts like a formula, with any number of `'` before it."""
     if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMERAL.fullmatch(cell):
         return "'" + cell

@@ -16,7 +16,7 @@ from bonescan_utils.dicom import write_dicom
 from bonescan_utils.execution import CellError
 from bonescan_utils.weights import WeightsError
 
-COMMANDS = ["run", "check", "predict", "phantom", "plan", "report", "export", "doctor"]
+COMMANDS = ["run", "check", "predict", "report", "export", "label", "review", "phantom", "plan", "doctor"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -1,0 +1,89 @@
+"""Notebook: the small notebook that `bonescan review` opens: the panel, then agreement and what is left to settle."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bonescan_utils.files import write_json
+from bonescan_utils.labelling.readings import check_reader
+from bonescan_utils.labelling.review import ReviewPanel
+from bonescan_utils.loading import load_scan
+from bonescan_utils.manifest import read_manifest
+
+
+def manifest_panel(
+    manifest: str | Path, *, log: str | Path, reader: str, scan_ids: Sequence[str] = (), adjudicate: bool = False
+) -> ReviewPanel:
+    """Returns the panel of a manifest's scans; of the manifest, only the paths of the images reach it.
+
+    Args:
+        manifest: The manifest.
+        log: The log of readings.
+        reader: Code name of the reader; '' for nobody.
+        scan_ids: The scans to read; all if none are given.
+        adjudicate: The readings settle disagreements.
+    """
+    df = read_manifest(manifest)
+    rows = df[["scan_id", "anterior", "posterior"]].to_dict("records")
+    files = {row["scan_id"]: {str(name): cell for name, cell in row.items()} for row in rows}
+    root = Path(manifest).parent
+    chosen = list(scan_ids) if len(scan_ids) or adjudicate else list(df["scan_id"])
+    return ReviewPanel(
+        chosen, lambda scan_id: load_scan(files[scan_id], root), log=log, reader=reader, adjudicate=adjudicate
+    )  # fmt: skip
+
+
+def patients_of(manifest: str | Path) -> pd.Series:
+    """Returns the patient of each scan of a manifest, indexed by `scan_id`."""
+    df = read_manifest(manifest)
+    return pd.Series(df["patient_id"].to_numpy(), index=pd.Index(df["scan_id"]))
+
+
+def write_review_notebook(
+    path: str | Path, *, manifest: str | Path, log: str | Path, reader: str, scan_ids: Sequence[str] = ()
+) -> Path:
+    """Writes the notebook for one reader; `reader` and the sample stand in its first cell.
+
+    Raises:
+        LabelError: The code name of the reader will not do.
+    """
+    check_reader(reader)
+    cells = [
+        _text(
+            "# Image review\n\nRun all cells. Read each scan on its images alone: mark the lesion regions, then choose"
+            " *abnormal* (metastasis), *normal* or *unsure*. Every click is saved at once; close the notebook whenever"
+            " you like and go on later."
+        ),
+        _code(
+            f"manifest = {str(Path(manifest).resolve())!r}\nlog = {str(Path(log).resolve())!r}\nreader = {reader!r}\n"
+            f"scan_ids = {list(scan_ids)!r}  # none: all scans of the manifest"
+        ),
+        _code(
+            "from bonescan_utils.labelling import agreement, notebook, readings\n\n"
+            "notebook.manifest_panel(manifest, log=log, reader=reader, scan_ids=scan_ids)"
+        ),
+        _text(
+            "## Agreement\n\nOnce two readers have read. It shows the others' readings: run it after your own are done."
+        ),
+        _code(
+            "matrix = readings.reading_matrix(readings.current_readings(readings.read_log(log)))\n"
+            "agreement.agreement_table(matrix, notebook.patients_of(manifest), seed=2022)"
+        ),
+        _code("agreement.disagreements(matrix)"),
+    ]
+    kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    for number, cell in enumerate(cells):
+        cell["id"] = f"review-{number}"
+    write_json(path, {"cells": cells, "metadata": {"kernelspec": kernel}, "nbformat": 4, "nbformat_minor": 5})
+    return Path(path)
+
+
+def _text(source: str) -> dict[str, object]:
+    return {"cell_type": "markdown", "metadata": {}, "source": source}
+
+
+def _code(source: str) -> dict[str, object]:
+    return {"cell_type": "code", "metadata": {}, "source": source, "outputs": [], "execution_count": None}
