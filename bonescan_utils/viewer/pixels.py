@@ -90,7 +90,7 @@ def root_levels(counts: np.ndarray) -> tuple[np.ndarray, float]:
 
 
 def reduced(saliency: np.ndarray) -> np.ndarray:
-    """Return a saliency map 0-1 (rows, columns) as uint8 of a `REDUCED`-th of its sides, each the mean of its pixels."""
+    """Return a saliency map 0-1 (rows, columns) as uint8, `REDUCED` times smaller: each pixel is a mean."""
     rows, columns = saliency.shape
     size = max(1, -(-columns // REDUCED)), max(1, -(-rows // REDUCED))
     small = Image.fromarray(saliency.astype(np.float32)).resize(size, Image.Resampling.BOX)

@@ -69,7 +69,9 @@ def gallery_scans(
 
 
 def spread_rows(rows: pd.DataFrame, threshold: float, *, n: int) -> pd.DataFrame:
-    """Return at most `n` rows: of each outcome its share, at even distances of rank by score.
+    """Return at most `n` rows: as many of each outcome, at even distances of rank by score.
+
+    What an outcome has too few scans for goes to the others, so that no more than needed is left out.
 
     Args:
         rows: scan_id, y_true, y_score; one row per scan.
@@ -79,10 +81,16 @@ def spread_rows(rows: pd.DataFrame, threshold: float, *, n: int) -> pd.DataFrame
     Returns:
         Rows by outcome in the order of `OUTCOMES`, then from the highest score to the lowest.
     """
-    outcomes = [outcome_of(label, score, threshold) for label, score in zip(rows["y_true"], rows["y_score"], strict=True)]
-    order = rows.assign(_place=[OUTCOMES.index(outcome) for outcome in outcomes])
-    order = order.sort_values(["_place", "y_score", "scan_id"], ascending=[True, False, True]).drop(columns="_place")
-    return order.iloc[np.unique(np.linspace(0, len(order) - 1, min(n, len(order))).round().astype(int))]
+    judged = zip(rows["y_true"], rows["y_score"], strict=True)
+    order = rows.assign(_outcome=[outcome_of(label, score, threshold) for label, score in judged])
+    order = order.sort_values(["y_score", "scan_id"], ascending=[False, True])
+    groups = {name: order[order["_outcome"] == name].drop(columns="_outcome") for name in OUTCOMES}
+    left, kept = n, {}
+    for done, name in enumerate(sorted(OUTCOMES, key=lambda name: len(groups[name]))):
+        many = min(len(groups[name]), left // (len(OUTCOMES) - done))
+        places = np.unique(np.linspace(0, len(groups[name]) - 1, many).round().astype(int))
+        kept[name], left = groups[name].iloc[places], left - many
+    return pd.concat([kept[name] for name in OUTCOMES], ignore_index=True)
 
 
 def _rows_of(predictions: pd.DataFrame, arm: str, thresholds: Mapping[str, float], partition: str) -> pd.DataFrame:

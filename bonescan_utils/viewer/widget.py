@@ -1,7 +1,8 @@
 """Widget: scans read in JupyterLab: both views, window, saliency map, truth; a still picture where nobody looks on.
 
-Keyboard: ipywidgets has no shortcuts of its own, so each control is reached with Tab and worked with its own keys:
-arrow keys move through the list of scans and along the sliders, Space presses a button.
+Keyboard: ipywidgets has no shortcuts of its own (they would need another package), so each control is reached with Tab
+and worked with its own keys: the left and right arrow keys move the sliders, the one called Scan among them, and Space
+presses a button. In JupyterLab the up and down keys belong to the notebook.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import ipywidgets as widgets
+import ipywidgets as widgets  # type: ignore[import-untyped]
+import numpy as np
 from IPython.core.getipython import get_ipython
 
 from bonescan_utils.pictures import SHORT, SIDES, darkest
@@ -25,8 +27,8 @@ from bonescan_utils.wording import arm_text, format_number
 HEIGHT_PX = 760
 """Height of a view on the screen."""
 NO_METHOD = "none"
-_WIDE: dict[str, str] = {"width": "310px"}
-_HALF: dict[str, str] = {"width": "151px"}
+_WIDE: dict[str, str] = {"width": "350px"}
+_HALF: dict[str, str] = {"width": "171px"}
 
 
 def has_front_end() -> bool:
@@ -67,6 +69,7 @@ class ScanViewer:
         self.interactive = has_front_end() if interactive is None else interactive
         self.at = 0
         self._black, self._quiet = 0.0, False
+        self._maps: tuple[tuple[int, str], dict[str, np.ndarray]] = ((-1, ""), {})
         self.panel = self._build() if self.interactive else None
 
     def _repr_mimebundle_(self, **options: Any) -> Any:
@@ -103,6 +106,7 @@ class ScanViewer:
         arms = list(dict.fromkeys(scan.arm for scan in self.scans))
         self.arm = widgets.Dropdown(options=[(arm_text(arm), arm) for arm in arms], description="Arm", layout=_WIDE)
         self.choice = widgets.Select(rows=16, layout=_WIDE)
+        self.place = widgets.IntSlider(value=1, min=1, max=1, description="Scan", layout=_WIDE)
         methods = [*methods_of(self.scans), NO_METHOD]
         self.method = widgets.Dropdown(options=methods, description="Saliency", layout=_WIDE)
         self.opacity = widgets.FloatSlider(value=0.75, max=1, step=0.05, description="Opacity", layout=_WIDE)
@@ -111,30 +115,41 @@ class ScanViewer:
         self.truth = widgets.ToggleButton(value=True, description="Truth", tooltip=tip, layout=_HALF)
         tip = "One colour scale for all scans of the arm: a faint map looks faint"
         self.common = widgets.ToggleButton(description="Common scale", tooltip=tip, layout=_HALF)
-        self.pictures = {view: widgets.Image(format="png") for view in VIEWS}
+        edge = {"border": "1px solid #bbb"}
+        self.pictures = {view: widgets.Image(format="png", layout=edge) for view in VIEWS}
         self.heading, self.facts = widgets.HTML(), widgets.HTML()
+        self.buttons = {"Previous": self._button("Previous", -1), "Next": self._button("Next", 1)}
+        self.buttons |= {outcome: self._button(f"Next {outcome.lower()}", 1, outcome) for outcome in OUTCOMES}
         self._list_scans()
         self.arm.observe(self._on_arm, "value")
         self.choice.observe(self._on_choice, "value")
+        self.place.observe(self._on_place, "value")
         for control in (self.method, self.opacity, self.window, self.truth, self.common):
             control.observe(self._on_look, "value")
         return self._arranged()
 
     def _arranged(self) -> widgets.Widget:
         """Return the controls on the left and the views on the right."""
-        before, after = self._button("Previous", -1), self._button("Next", 1)
-        jumps = [self._button(f"Next {outcome.lower()}", 1, outcome) for outcome in OUTCOMES]
-        self.buttons = {"Previous": before, "Next": after, **dict(zip(OUTCOMES, jumps, strict=True))}
-        pairs = [widgets.HBox(pair) for pair in ((before, after), jumps[:2], jumps[2:], (self.truth, self.common))]
-        controls = [self.arm, self.choice, *pairs[:3], self.window, self.method, self.opacity, pairs[3], self.facts]
+        turns = list(self.buttons.values())
+        pairs = [widgets.HBox(pair) for pair in (turns[:2], turns[2:4], turns[4:], (self.truth, self.common))]
+        controls = [
+            self.arm,
+            self.choice,
+            self.place,
+            *pairs[:3],
+            self.window,
+            self.method,
+            self.opacity,
+            pairs[3],
+            self.facts,
+        ]
         films = [widgets.VBox([widgets.HTML(_caption(view)), self.pictures[view]]) for view in VIEWS]
         right = widgets.VBox([self.heading, widgets.HBox(films)], layout={"margin": "0 0 0 16px"})
         return widgets.HBox([widgets.VBox(controls), right], layout={"flex_flow": "row wrap"})
 
     def _button(self, text: str, by: int, outcome: str = "") -> widgets.Button:
-        """Return a button that goes to another scan; it is dead where no scan has the outcome."""
+        """Return a button that goes to another scan."""
         button = widgets.Button(description=text, layout=_HALF)
-        button.disabled = bool(outcome) and all(scan.outcome != outcome for scan in self.scans)
         button.on_click(lambda _: self.step(by, outcome))
         return button
 
@@ -145,26 +160,33 @@ class ScanViewer:
     def _list_scans(self) -> None:
         """List the scans of the arm, and show the scan that was shown before, if the arm has it."""
         mine, wanted = self._mine(), self.shown.scan_id
-        self.choice.options = [(_line(self.scans[place]), place) for place in mine]
-        self.choice.value = next((place for place in mine if self.scans[place].scan_id == wanted), mine[0])
+        with self._not_listening():
+            self.choice.options = [(_line(self.scans[place]), place) for place in mine]
+            self.choice.value = next((place for place in mine if self.scans[place].scan_id == wanted), mine[0])
+            self.place.max = len(mine)
+        for outcome in OUTCOMES:
+            self.buttons[outcome].disabled = all(self.scans[place].outcome != outcome for place in mine)
         self._show(self.choice.value)
 
     # --------------------------------------------------------------------------------------- what happens
     def _on_arm(self, _: Any) -> None:
-        with self.choice.hold_trait_notifications():
-            self._list_scans()
+        self._list_scans()
 
     def _on_choice(self, change: Any) -> None:
-        if change["new"] is not None and change["new"] != self.at:
+        if not self._quiet:
             self._show(change["new"])
+
+    def _on_place(self, change: Any) -> None:
+        if not self._quiet:
+            self.choice.value = self._mine()[change["new"] - 1]
 
     def _on_look(self, _: Any) -> None:
         if not self._quiet:
             self._draw()
 
     @contextmanager
-    def _without_drawing(self) -> Iterator[None]:
-        """Let a block change controls without a picture being drawn for each."""
+    def _not_listening(self) -> Iterator[None]:
+        """Let a block change controls without each change being acted on."""
         self._quiet = True
         try:
             yield
@@ -178,31 +200,42 @@ class ScanViewer:
         self._black = darkest(scan.counts)
         top = max(2, *(int(counts.max()) for counts in scan.counts.values()))
         white = min(round(shares[0] * self._black), top - 1)
-        with self._without_drawing(), self.window.hold_trait_notifications():
+        with self._not_listening():
+            self.place.value = self._mine().index(place) + 1
+        with self._not_listening(), self.window.hold_trait_notifications():
             self.window.max, self.window.value = top, (white, min(max(round(shares[1] * self._black), white + 1), top))
         self.truth.disabled = scan.truth is None
         self._draw()
 
     def _draw(self) -> None:
         """Draw both views as the controls say."""
-        scan, method, window = self.shown, str(self.method.value), Window(*self.window.value)
-        maps, raw = scan.map_by_view(method), scan.maps[method].raw_max if method in scan.maps else 0.0
+        scan, method = self.shown, str(self.method.value)
+        raw = scan.maps[method].raw_max if method in scan.maps else 0.0
         top = largest_raw(self.scans, scan.arm, method) if self.common.value else raw
+        maps = self._maps_of(method) if top > 0 else {}
         truth = (scan.truth or {}) if self.truth.value else {}
         for view, box in self.pictures.items():
             box.layout.display = None if view in scan.counts else "none"
-            if view not in scan.counts:
-                continue
-            picture = grey(scan.counts[view], window)
-            if view in maps and top > 0:
-                picture = overlaid(picture, maps[view] * (raw / top), opacity=self.opacity.value)
-            if view in truth:
-                picture = outlined(picture, truth[view])
-            rows, columns = scan.counts[view].shape
-            box.layout.height, box.layout.width = f"{HEIGHT_PX}px", f"{HEIGHT_PX * columns / (rows * scan.stretch):.0f}px"
-            box.value = encoded(picture, compress_level=1)
+            if view in scan.counts:
+                picture = grey(scan.counts[view], Window(*self.window.value))
+                if view in maps:
+                    picture = overlaid(picture, maps[view] * (raw / top), opacity=self.opacity.value)
+                self._put(box, outlined(picture, truth[view]) if view in truth else picture)
         self.heading.value = f"<b>{html.escape(scan.scan_id)}</b> &nbsp; {scan.outcome}"
         self.facts.value = _facts(scan, method, raw)
+
+    def _maps_of(self, method: str) -> dict[str, np.ndarray]:
+        """Return the maps of the scan shown; they are made once, not again for each move of a slider."""
+        if self._maps[0] != (self.at, method):
+            self._maps = ((self.at, method), self.shown.map_by_view(method))
+        return self._maps[1]
+
+    def _put(self, box: widgets.Image, picture: np.ndarray) -> None:
+        """Show a picture, its pixels in their true shape."""
+        rows, columns = picture.shape[:2]
+        width = HEIGHT_PX * columns / (rows * self.shown.stretch)
+        box.layout.height, box.layout.width = f"{HEIGHT_PX}px", f"{width:.0f}px"
+        box.value = encoded(picture, compress_level=1)
 
     def _still(self) -> bytes:
         """Return the montage as a PNG file."""
