@@ -146,7 +146,7 @@ def draw_panel(ax: Axes, panel: Panel, *, start: float = 0) -> float:
         panel: the views.
         start: column at which the first view begins.
     """
-    look: Any = {"cmap": "gray_r", "vmin": 0, "vmax": darkest_value(panel.views), "interpolation": "antialiased"}
+    look: Any = {"cmap": "gray_r", "vmin": 0, "vmax": darkest(panel.views), "interpolation": "antialiased"}
     mark: Any = {"fontsize": 5, "color": "#333333", "va": "top"}
     for view, column in panel.starts.items():
         rows, cols = panel.views[view].shape
@@ -160,20 +160,20 @@ def draw_panel(ax: Axes, panel: Panel, *, start: float = 0) -> float:
     return end
 
 
+def darkest(views: Mapping[str, np.ndarray]) -> float:
+    """Returns the value drawn black: 255 for prepared pictures, else a high percentile of the filled pixels."""
+    if all(array.dtype == np.uint8 for array in views.values()):
+        return 255.0
+    filled = np.concatenate([array[array > 0].ravel() for array in views.values()])
+    return max(1.0, float(np.percentile(filled, WINDOW))) if len(filled) else 1.0
+
+
 def blank_axes(fig: Figure, rows: int, columns: int) -> np.ndarray:
     """Returns axes `(rows, columns)` without ticks and frames."""
     axes = fig.subplots(rows, columns, squeeze=False)
     for ax in axes.flat:
         ax.set(xticks=[], yticks=[], frame_on=False)
     return axes
-
-
-def darkest_value(views: Mapping[str, np.ndarray]) -> float:
-    """The value drawn black: 255 for prepared pictures, else a high percentile of the filled pixels."""
-    if all(array.dtype == np.uint8 for array in views.values()):
-        return 255.0
-    filled = np.concatenate([array[array > 0].ravel() for array in views.values()])
-    return max(1.0, float(np.percentile(filled, WINDOW))) if len(filled) else 1.0
 
 
 def _tallest(panels: Sequence[Panel]) -> float:

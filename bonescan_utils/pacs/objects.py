@@ -16,7 +16,7 @@ from bonescan_utils.pacs.secondary_capture import secondary_capture
 from bonescan_utils.pacs.sheet import Sheet, draw_sheet
 from bonescan_utils.pacs.source import Source, SourceError, read_source
 from bonescan_utils.pacs.structured_report import structured_report
-from bonescan_utils.pictures import darkest_value
+from bonescan_utils.pictures import darkest
 from bonescan_utils.scan import Scan
 
 if TYPE_CHECKING:  # it brings TensorFlow along
@@ -57,12 +57,12 @@ def _sheets(item: Explained, finding: Finding) -> dict[str, Sheet]:
     """Return the picture of each view that the model saw."""
     maps = item.by_view()
     shown = {view.name: view for view in item.scan.views if view.name in maps}
-    darkest = darkest_value({name: view.counts for name, view in shown.items()})
+    black = darkest({name: view.counts for name, view in shown.items()})
     lines = [
         finding.score_line(), finding.probability_line(), finding.operating_line(), finding.model_line(),
         "Saliency is scaled to its own maximum; it does not outline lesions", *finding.doubt_lines(),
     ]  # fmt: skip
-    return {name: draw_sheet(view, maps[name], lines, darkest=darkest) for name, view in shown.items()}
+    return {name: draw_sheet(view, maps[name], lines, darkest=black) for name, view in shown.items()}
 
 
 def _objects(
