@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap
 from bonescan_utils.files import read_csv, write_csv
-from bonescan_utils.intervals import N_BOOT, Estimate, PatientBootstrap
+from bonescan_utils.intervals import Estimate
 from bonescan_utils.labelling.lexicon import Lexicon
 from bonescan_utils.labelling.readings import READINGS
 from bonescan_utils.labelling.reports import LabelError

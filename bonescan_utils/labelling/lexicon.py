@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml  # type: ignore[import-untyped]
+import yaml
 
 from bonescan_utils.files import safe_text
 from bonescan_utils.labelling.phrases import Phrase, compile_phrase
