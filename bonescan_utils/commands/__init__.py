@@ -14,7 +14,7 @@ from pathlib import Path
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 """Exit codes: done; a failure of ours or of the machine; input that cannot be used as it is; stopped."""
 
-COMMANDS = ("run", "check", "predict", "phantom", "plan", "doctor")
+COMMANDS = ("ingest", "audit", "run", "check", "predict", "phantom", "plan", "doctor")
 """In the order of `bonescan --help`."""
 
 Commands = argparse._SubParsersAction  # of ArgumentParser
