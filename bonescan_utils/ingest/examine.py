@@ -44,9 +44,9 @@ def examine(path: str, *, root: Path, out: Path, key: bytes) -> dict[str, Any]:
             reading, ds = read_with_header(root / path, TAGS)
             told = facts(ds, names)
             notes = [*reading.warnings, *(text for view in reading.views.values() for text in _doubts(view))]
-            views = [write_view(view, out, file) for view in reading.views.values()]
     except ScanError as error:
         return {"file": file, **refusal(error)}
+    views = [write_view(view, out, file) for view in reading.views.values()]  # a full disk is no fault of the file
     return {"file": file, **told, "views": views, "notes": notes}
 
 

@@ -104,9 +104,10 @@ def ingest_folder(
         _read(journal, partial(examine, root=root.resolve(), out=out.resolve(), key=key), n_jobs, progress)
         cohort = _paired(journal)
         unlinked = _link(cohort, told)
-        return _written(journal, cohort, unlinked, manifest, quarantine, n_reports=len(told))
-    finally:
+        outcome = _written(journal, cohort, unlinked, manifest, quarantine, n_reports=len(told))
         _write_links(journal, key_file.with_name(f"{key_file.name}.{name}.links.csv"))
+        return outcome
+    finally:
         journal.close()
 
 
@@ -201,10 +202,10 @@ def _link(cohort: _Cohort, reports: list[Any]) -> list[dict[str, Any]]:
         if scan is None:
             reason, step = _REPORT_REASONS[code]
             told = {"code": code, "reason": reason, "next_step": step}
-            unlinked.append({"file": "reports", "row": report.line, "scan_id": "", **told})
+            unlinked.append({"file": "reports", "row": report.row, "scan_id": "", **told})
             continue
         days = days_between(scan, report)
-        found = {"report_line": report.line, "report_label": report.label, "report_days": "" if days is None else days}
+        found = {"report_row": report.row, "report_label": report.label, "report_days": "" if days is None else days}
         cohort.rows[scan["scan_id"]] |= found | {"primary_cancer": report.primary}
     return unlinked
 

@@ -1,8 +1,8 @@
 """Reports: which row of a table of reports is about which scan. No text of a report is copied.
 
-The table comes from the hospital's report system, so it names patients; what goes into the manifest is the line of
-the report, its label if `bonescan label` gave one, the days between scan and report, and the primary cancer as a
-word of `vocabulary`. Whoever holds the table finds the text by the line.
+The table comes from the hospital's report system, so it names patients; what goes into the manifest is the row of
+the report (as a spreadsheet counts, the header is row 1), its label if `bonescan label` gave one, the days between scan and report, and the primary cancer as a
+word of `vocabulary`. Whoever holds the table finds the text by its row.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ MAX_DAYS = 30
 
 @dataclass
 class Report:
-    """A row of the table: its line, the pseudonyms that it is found by, and what goes into the manifest."""
+    """A report: its row in the table, the pseudonyms that it is found by, and what goes into the manifest."""
 
-    line: int
+    row: int
     accession: str
     number: str
     day: date | None
@@ -56,14 +56,14 @@ def read_reports(path: Path, names: Pseudonyms) -> list[Report]:
 _KINDS = {"accession": _ACCESSION, "number": _NUMBER, "date": _DATE}
 
 
-def _report(line: int, row: dict[Any, str], found: dict[str, str], names: Pseudonyms) -> Report:
+def _report(at: int, row: dict[Any, str], found: dict[str, str], names: Pseudonyms) -> Report:
     def cell(name: str) -> str:
         return row.get(name, "").strip() if name else ""
 
     accession, number = cell(found["accession"]), cell(found["number"]).casefold()
     label = cell("label").lower()
     return Report(
-        line,
+        at,
         names.token("accession", accession) if accession else "",
         names.token("number", number) if number else "",
         _day(cell(found["date"])),

@@ -14,7 +14,7 @@ from bonescan_utils.scan import VIEWS
 EXTRA = (
     "study_day", "tracer", "dose_mbq", "uptake_min", "velocity_mm_s", "collimator", "counts_anterior",
     "counts_posterior", "pixel_mm_row", "pixel_mm_column", "view_evidence", "posterior_mirrored", "burned_in",
-    "person_hint", "report_line", "report_label", "report_days", "notes",
+    "person_hint", "report_row", "report_label", "report_days", "notes",
 )  # fmt: skip
 """Columns beyond those of every manifest: what quality control, the audit and the rules of a cohort need."""
 

@@ -1,0 +1,3 @@
+"""`bonescan audit`."""
+from bonescan_utils.commands import Commands
+def add(commands: Commands) -> None: ...
