@@ -1,4 +1,6 @@
-"""DICOM NM whole-body files <-> views. All use of pydicom is here, in `dicom_frames`, `dicom_write` and `ingest.header`.
+"""DICOM NM whole-body files <-> views.
+
+All use of pydicom is here, in `dicom_frames`, in `dicom_write` and, for what else a header tells, in `ingest.header`.
 
 A file passes these checks in this order: regular file, size, magic number, file meta, bounded inflation, an
 allow-list of tags, the header, the number of pixel bytes, decoding. A header is never printed: it has names.
@@ -21,6 +23,7 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments, generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
+from pydicom.tag import Tag
 
 from bonescan_utils.dicom_frames import pick_frames
 from bonescan_utils.dicom_terms import shown_term
@@ -142,7 +145,7 @@ def _header(path: Path, tags: Sequence[str | int]) -> tuple[Dataset, uid.UID]:
         _check_inflation(path, int(meta.get("FileMetaInformationGroupLength", 0)))
     if syntax.is_encapsulated and _ends_in_delimiter(path):
         raise ScanError("truncated", "the last bytes of the pixel data are missing", hint="Copy it again.")
-    return pydicom.dcmread(path, specific_tags=[*_TAGS, *tags]), syntax
+    return pydicom.dcmread(path, specific_tags=[Tag(tag) for tag in (*_TAGS, *tags)]), syntax
 
 
 def _ends_in_delimiter(path: Path) -> bool:

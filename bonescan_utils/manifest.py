@@ -51,7 +51,8 @@ def read_manifest(path: str | Path, *, labelled: bool = True) -> pd.DataFrame:
 
     Returns:
         One row per scan, `COLUMNS` first: `metastasis` int64 (Int64, blank as NA, if not `labelled`), `age`
-        float64 in years (NaN if unknown), all else text ('' if unknown). `attrs["path"]` is the path; `lines_of` gives the lines.
+        float64 in years (NaN if unknown), all else text ('' if unknown). `attrs["path"]` is the path;
+        `lines_of` gives the lines.
 
     Raises:
         ManifestError: Anything is wrong; it holds every problem found.

@@ -114,7 +114,9 @@ def check_table(file: str, table: CsvText, *, labelled: bool = True) -> Iterator
             continue
         for line, scan_id, cell in zip(table.lines, ids, cells, strict=True):
             if name in ("scan_id", "patient_id") and _is_resident_number(cell):
-                yield Problem(file, line, "", name, "", "a pseudonym; this has the form of a resident number", _PERSONAL)
+                yield Problem(
+                    file, line, "", name, "", "a pseudonym; this has the form of a resident number", _PERSONAL
+                )
             elif not rule.holds(cell) and (labelled or name != "metastasis" or cell):
                 yield Problem(file, line, scan_id, name, cell, rule.expected, rule.hint)
     yield from _check_rows(file, table.lines, {name: columns.get(name, blank) for name in COLUMNS}, set(columns))

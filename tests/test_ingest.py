@@ -19,7 +19,6 @@ from hypothesis import strategies as st
 from pydicom import uid
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
-from pydicom.sequence import Sequence
 from vendor_files import body, ge_millennium, ge_xeleris, header, philips, save, siemens_ecam
 
 from bonescan_utils.cli import main
@@ -251,10 +250,14 @@ def test_nothing_is_lost_whatever_the_mix(tmp_path_factory: pytest.TempPathFacto
             path.symlink_to(root)
         else:
             name = {"index": "DICOMDIR", "junk": ".DS_Store"}.get(kind, "f")
-            path.with_name(name).write_bytes({"ct": b"\0" * 128 + b"DICM", "cut": b"text", "empty": b""}.get(kind, b"x"))
+            path.with_name(name).write_bytes(
+                {"ct": b"\0" * 128 + b"DICM", "cut": b"text", "empty": b""}.get(kind, b"x")
+            )
     outcome = run(root, base / "out")
     assert sum(outcome.ends.values()) == len(kinds)
-    named = [row[view] for row in (rows_of(base / "out") if outcome.scans else []) for view in ("anterior", "posterior")]
+    named = [
+        row[view] for row in (rows_of(base / "out") if outcome.scans else []) for view in ("anterior", "posterior")
+    ]
     assert outcome.ends["used"] >= outcome.scans and len(set(named) - {""}) == len([name for name in named if name])
 
 
@@ -305,7 +308,7 @@ def test_hostile_files_cost_little_and_the_rest_goes_on(tmp_path: Path) -> None:
 def test_a_name_that_is_no_text_and_a_folder_that_cannot_be_read(tmp_path: Path) -> None:
     root, out = tmp_path / "pacs", tmp_path / "out"
     siemens_ecam(root / "x", 1, patient="A")
-    os.rename(os.fsencode(root / "x"), os.fsencode(root) + b"/\xff\xfe")
+    (root / "x").rename(root / os.fsdecode(b"\xff\xfe"))
     closed = root / "closed"
     closed.mkdir(mode=0o000)
     outcome = run(root, out)
@@ -417,8 +420,9 @@ def test_reports_find_their_scans_and_no_text_is_copied(tmp_path: Path) -> None:
     )
     outcome = run(root, out, reports=reports)
     found = {row["report_row"]: row for row in rows_of(out)}
-    assert (found["2"]["report_label"], found["2"]["primary_cancer"], found["2"]["report_days"]) == ("positive", "prostate", "1")
-    assert (found["3"]["report_label"], found["3"]["primary_cancer"], found["3"]["report_days"]) == ("negative", "breast", "0")
+    told = {row: tuple(found[row][f"report_{name}"] for name in ("label", "days")) for row in ("2", "3")}
+    assert told == {"2": ("positive", "1"), "3": ("negative", "0")}
+    assert (found["2"]["primary_cancer"], found["3"]["primary_cancer"]) == ("prostate", "breast")
     assert outcome.reports == (4, 2) and found[""]["report_label"] == ""
     aside = read_text_csv(out / "m_quarantine.csv")
     assert list(zip(aside["file"], aside["row"], aside["code"], strict=True)) == [
@@ -491,6 +495,7 @@ def test_exit_codes_and_messages(tmp_path: Path, capsys: pytest.CaptureFixture[s
     assert main(["check", str(tmp_path / "out/m.csv")]) == 2
     out = capsys.readouterr().out
     assert out.count("metastasis") == 1 and "no labels yet" in out
-    for wrong in (["ingest", str(tmp_path / "nowhere"), *command[2:]], [*command[:4], "--key", str(tmp_path / "out/k")]):
+    nowhere, inside = [command[0], str(tmp_path / "nowhere"), *command[2:]], [*command[:5], str(tmp_path / "out/k")]
+    for wrong in (nowhere, inside):
         assert main(wrong) == 2
         assert "Traceback" not in capsys.readouterr().err

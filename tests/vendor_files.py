@@ -133,7 +133,9 @@ def siemens_ecam(path: Path, seed: int, *, patient: str, study: str = "1", mirro
     return save(path, ds, syntax=uid.ImplicitVRLittleEndian)
 
 
-def philips(path: Path, seed: int, view: str, *, patient: str, study: str = "1", text: bool = True, **more: Any) -> Path:
+def philips(
+    path: Path, seed: int, view: str, *, patient: str, study: str = "1", text: bool = True, **more: Any
+) -> Path:
     """One view a file, told by the text of the image only; a series for each."""
     ds = header(body(seed, side=view)[None], patient=patient, study=study, **more)
     ds.Manufacturer, ds.ManufacturerModelName = "ADAC", "Forte"

@@ -1,3 +1,6 @@
 """`bonescan audit`."""
+
 from bonescan_utils.commands import Commands
+
+
 def add(commands: Commands) -> None: ...

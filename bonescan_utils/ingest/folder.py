@@ -113,7 +113,9 @@ def ingest_folder(
 
 def _check_folder(root: Path) -> None:
     if not root.is_dir():
-        raise ManifestError([Problem("DIR", value="no folder", expected="a folder that exists", hint="Check the path.")])
+        raise ManifestError(
+            [Problem("DIR", value="no folder", expected="a folder that exists", hint="Check the path.")]
+        )
 
 
 def _note(journal: Journal, entries: Iterator[Found], out: Path, names: Pseudonyms) -> None:
@@ -211,7 +213,13 @@ def _link(cohort: _Cohort, reports: list[Any]) -> list[dict[str, Any]]:
 
 
 def _written(
-    journal: Journal, cohort: _Cohort, unlinked: list[dict[str, Any]], manifest: Path, quarantine: Path, *, n_reports: int
+    journal: Journal,
+    cohort: _Cohort,
+    unlinked: list[dict[str, Any]],
+    manifest: Path,
+    quarantine: Path,
+    *,
+    n_reports: int,
 ) -> Outcome:
     """Writes the tables and counts what they hold."""
     tally = journal.tally()

@@ -32,7 +32,9 @@ class Layout:
     read: list[str] = field(default_factory=list)
     boxes: pd.DataFrame | None = None
 
-    def set_aside(self, file: str, code: str, reason: str, step: str, *, row: int | str = "", scan_id: str = "") -> None:
+    def set_aside(
+        self, file: str, code: str, reason: str, step: str, *, row: int | str = "", scan_id: str = ""
+    ) -> None:
         """Sets a file, or a row of a list, aside."""
         told = {"code": code, "reason": reason, "next_step": step}
         self.aside.append({"file": file, "row": row, "scan_id": scan_id, **told})

@@ -13,7 +13,7 @@ from bonescan_utils.ingest.layout import Layout, PublicScan
 
 EXPECTED = {"scans": 291, "metastasis": 60}
 
-_WITHOUT = re.compile(r"(^|[^a-z])(no|non|not|sin|without|free|normal|negative?|negativ[oa]|healthy|sanos?)", re.IGNORECASE)
+_WITHOUT = re.compile(r"(^|[^a-z])(no|sin|without|free|normal|negativ|healthy|sano)", re.IGNORECASE)
 _WITH = re.compile(r"metast|positiv", re.IGNORECASE)
 _VIEWS = {"anterior": re.compile(r"ant", re.IGNORECASE), "posterior": re.compile(r"post", re.IGNORECASE)}
 _NAME = {"anterior": re.compile(r"A(\d+)", re.IGNORECASE), "posterior": re.compile(r"P(\d+)", re.IGNORECASE)}
@@ -53,14 +53,15 @@ def _add(layout: Layout, root: Path, folder: Path, label: int) -> None:
     files: dict[str, dict[str, str]] = {}
     for view, inner in _views(folder).items():
         for file in sorted(inner.glob("*.png")):
-            path, number = file.relative_to(root).as_posix(), _NAME[view].fullmatch(file.stem)
-            if number is None:
+            path, named = file.relative_to(root).as_posix(), _NAME[view].fullmatch(file.stem)
+            number = str(int(named[1])) if named else ""
+            if not number:
                 reason = f"an {view} image is named {'A' if view == 'anterior' else 'P'} and a number."
                 layout.set_aside(path, "name", reason, "Rename it, if you know whose it is.")
-            elif view in files.setdefault(number[1].lstrip("0"), {}):
+            elif view in files.setdefault(number, {}):
                 layout.set_aside(path, "name", "two images of one number and view.", "Find out which is right.")
             else:
-                files[number[1].lstrip("0")][view] = path
+                files[number][view] = path
     for number in sorted(files, key=int):
         scan_id = f"PY-{'M' if label else 'N'}{int(number):03d}"
         row = {

@@ -141,15 +141,15 @@ def _set_copies_aside(rows: list[dict[str, Any]], found: Layout) -> None:
             )
 
 
-def _written(
-    found: Layout, rows: list[dict[str, Any]], root: Path, manifest: Path, quarantine: Path
-) -> Outcome:
+def _written(found: Layout, rows: list[dict[str, Any]], root: Path, manifest: Path, quarantine: Path) -> Outcome:
     """Writes the tables; counts what became of every file."""
     out = manifest.parent
     ends = {item["file"]: ("quarantined", item["code"]) for item in found.aside}
-    ends |= {file: ("used", "") for file in found.read} | {file: ("used", "") for row in rows for file in row["_files"]}
+    ends |= dict.fromkeys(found.read, ("used", "")) | {file: ("used", "") for row in rows for file in row["_files"]}
     skipped = (out / IMAGES, manifest, quarantine, *(manifest.with_name(f"{manifest.stem}_{w}.csv") for w in _BESIDE))
-    tally = Counter(ends.get(entry.path, ("ignored", entry.code or "other_file")) for entry in walk(root, without=skipped))
+    tally = Counter(
+        ends.get(entry.path, ("ignored", entry.code or "other_file")) for entry in walk(root, without=skipped)
+    )
     flow = file_flow((end, code, n) for (end, code), n in sorted(tally.items()))
     extra = [name for name in EXTRA if name not in _EMPTY] + ["label_anterior", "label_posterior"]
     table = pd.DataFrame(rows, columns=pd.Index([*COLUMNS, *extra]))

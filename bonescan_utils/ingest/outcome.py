@@ -50,7 +50,9 @@ class Outcome:
             f" {self.ends['ignored']:,} ignored.",
         ]
         lines += [f"Ignored: {n:,} {code.replace('_', ' ')}." for code, n in self.ignored.items()]
-        lines += [f"Reports: {self.reports[0]:,}, of which {self.reports[1]:,} found their scan."] * bool(self.reports[0])
+        lines += [f"Reports: {self.reports[0]:,}, of which {self.reports[1]:,} found their scan."] * bool(
+            self.reports[0]
+        )
         lines += [f"{self.scans:,} scans of {self.patients:,} patients: {self.manifest}"] if self.scans else []
         lines += ["No scan can be used; no manifest was written."] * (not self.scans)
         lines += [f"Set aside: {self.set_aside:,} rows in {self.quarantine}"] * bool(self.set_aside)

@@ -1,8 +1,8 @@
 """Reports: which row of a table of reports is about which scan. No text of a report is copied.
 
-The table comes from the hospital's report system, so it names patients; what goes into the manifest is the row of
-the report (as a spreadsheet counts, the header is row 1), its label if `bonescan label` gave one, the days between scan and report, and the primary cancer as a
-word of `vocabulary`. Whoever holds the table finds the text by its row.
+The table comes from the hospital's report system, so it names patients. What goes into the manifest is the row of the
+report (as a spreadsheet counts: the header is row 1), its label if `bonescan label` gave one, the days between scan and
+report, and the primary cancer as a word of `vocabulary`. Whoever holds the table finds the text by its row.
 """
 
 from __future__ import annotations
@@ -49,7 +49,9 @@ def read_reports(path: Path, names: Pseudonyms) -> list[Report]:
     found = {kind: next((name for name in columns if pattern.fullmatch(name)), "") for kind, pattern in _KINDS.items()}
     if not found["accession"] and not (found["number"] and found["date"]):
         shown = ", ".join(columns)[:200]
-        raise CsvError(path, 1, f"expected a column accession, or patient_id and date, to find the scans; found {shown}")
+        raise CsvError(
+            path, 1, f"expected a column accession, or patient_id and date, to find the scans; found {shown}"
+        )
     return [_report(at + 2, row, found, names) for at, row in enumerate(table.to_dict("records"))]
 
 
