@@ -44,6 +44,8 @@ def _ingest(options: argparse.Namespace) -> int:
             n_jobs=options.jobs,
         )  # fmt: skip
     else:
-        outcome = ingest_layout(options.folder, options.out, layout=layout, quarantine=options.quarantine)
+        outcome = ingest_layout(
+            options.folder, options.out, layout=layout, quarantine=options.quarantine, n_jobs=options.jobs
+        )
     print(outcome)
     return BAD_INPUT if outcome.set_aside or not outcome.scans else OK

@@ -23,6 +23,7 @@ from bonescan_utils.images import read_counts, refusing
 from bonescan_utils.ingest import layout_bs80k, layout_paraguay
 from bonescan_utils.ingest.bounds import bounded
 from bonescan_utils.ingest.examine import IMAGES, refusal, write_view
+from bonescan_utils.ingest.folder import SERIAL_BELOW
 from bonescan_utils.ingest.layout import Layout, PublicScan
 from bonescan_utils.ingest.mirror import posterior_mirrored
 from bonescan_utils.ingest.outcome import (
@@ -77,7 +78,8 @@ def ingest_layout(
     check_target(manifest, columns=("partition",))
     read = partial(_read_scan, root=root.resolve(), out=manifest.parent.resolve())
     rows = []
-    told = in_order(read, found.scans, label="Reading scans", n_jobs=n_jobs, progress=progress)
+    jobs = n_jobs if len(found.scans) >= SERIAL_BELOW else 1
+    told = in_order(read, found.scans, label="Reading scans", n_jobs=jobs, progress=progress)
     for scan, outcome in zip(found.scans, told, strict=True):
         if "code" in outcome:
             for file in scan.files.values():
