@@ -60,8 +60,8 @@ class Audit:
         return self.findings[self.findings["severity"].isin(["leak", "conflict"])]
 
     def __str__(self) -> str:
-        found = self.findings["severity"].value_counts()
-        told = ", ".join(f"{int(found.get(name, 0))} {name}{'' if found.get(name, 0) == 1 else 's'}" for name in SEVERITIES)
+        numbers = {name: int((self.findings["severity"] == name).sum()) for name in SEVERITIES}
+        told = ", ".join(f"{n} {name}{'' if n == 1 else 's'}" for name, n in numbers.items())
         lines = [f"{self.compared:,} scans compared, {self.unread:,} could not be read: {told}."]
         lines += [_line(row) for row in self.findings.head(SHOWN).to_dict("records")]
         lines += [f"... and {len(self.findings) - SHOWN:,} more"] * (len(self.findings) > SHOWN)
