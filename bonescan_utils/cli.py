@@ -19,7 +19,8 @@ from bonescan_utils.commands import BAD_INPUT, FAILED, STOPPED, add_all
 
 BAD_INPUT_ERRORS = frozenset(
     "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError ModelError FitError"
-    " FeatureError SaliencyError WorkerError DeviceError LexiconError LabelError".split()
+    " FeatureError SaliencyError WorkerError DeviceError LexiconError LabelError KeyFileError AuditError CohortError"
+    " SampleError".split()
 )
 """Names of the errors whose text is meant for the user, wherever they were raised: here or in a notebook."""
 

@@ -1,5 +1,7 @@
-"""DICOM NM whole-body files <-> views. All use of pydicom is here, in `dicom_frames`, in `dicom_write` and, for
-results, in `pacs`.
+"""DICOM NM whole-body files <-> views.
+
+All use of pydicom is here, in `dicom_frames`, in `dicom_write`, for what else a header tells in `ingest.header`, and
+for results in `pacs`.
 
 A file passes these checks in this order: regular file, size, magic number, file meta, bounded inflation, an
 allow-list of tags, the header, the number of pixel bytes, decoding. A header is never printed: it has names.
@@ -10,7 +12,7 @@ from __future__ import annotations
 import os
 import warnings as python_warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,10 +24,11 @@ from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments, generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.pixels import get_decoder
+from pydicom.tag import Tag
 
 from bonescan_utils.dicom_frames import pick_frames
+from bonescan_utils.dicom_terms import shown_term
 from bonescan_utils.dicom_write import write_dicom
-from bonescan_utils.files import safe_text
 from bonescan_utils.gate import file_kind
 from bonescan_utils.scan import Reading, ScanError, View, check_matrix
 
@@ -78,20 +81,36 @@ def read_dicom(path: str | Path) -> Reading:
             `not_grey`, `inverted`, `rescaled`, `lossy`, `burned_in`, `spacing`, `frames`,
             `decoder_missing`, `energy_window`, `views_unclear`, `negative`, `not_counts`.
     """
+    return read_with_header(path, ())[0]
+
+
+def read_with_header(path: str | Path, tags: Sequence[str | int]) -> tuple[Reading, Dataset]:
+    """Reads a file as `read_dicom`, and more of its header in the same pass.
+
+    Args:
+        path: The file.
+        tags: Keywords or numbers of the attributes to read besides those that the views need.
+
+    Returns:
+        The reading, and the data set with the attributes of both lists and nothing else.
+
+    Raises:
+        ScanError: See `read_dicom`.
+    """
     path = Path(path)
-    with _refusing(path):
-        ds, syntax = _header(path)
+    with refusing(path):
+        ds, syntax = _header(path, tags)
         spacing, notes = _check_header(ds, syntax)
         n_frames = _check_pixels(ds, syntax)
         frames, more = pick_frames(ds, n_frames)
         pixels = _decoded(ds, syntax, n_frames)
         notes += more + _check_total(ds, pixels)
         views = {f.view: View(f.view, pixels[f.index], spacing, f.view_source) for f in frames}
-        return Reading(views, tuple(notes))
+        return Reading(views, tuple(notes)), ds
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def refusing(path: Path) -> Iterator[None]:
     """Turns whatever a hostile or broken file sets off into a ScanError that names the file."""
     try:
         with python_warnings.catch_warnings():
@@ -114,7 +133,7 @@ def _refusing(path: Path) -> Iterator[None]:
         raise ScanError("damaged", reason, path=path, hint="Export or copy it again.") from None
 
 
-def _header(path: Path) -> tuple[Dataset, uid.UID]:
+def _header(path: Path, tags: Sequence[str | int]) -> tuple[Dataset, uid.UID]:
     """Returns the allowed part of the data set and the transfer syntax."""
     kind, words = file_kind(path)
     if kind != "dicom":
@@ -127,7 +146,7 @@ def _header(path: Path) -> tuple[Dataset, uid.UID]:
         _check_inflation(path, int(meta.get("FileMetaInformationGroupLength", 0)))
     if syntax.is_encapsulated and _ends_in_delimiter(path):
         raise ScanError("truncated", "the last bytes of the pixel data are missing", hint="Copy it again.")
-    return pydicom.dcmread(path, specific_tags=list(_TAGS)), syntax
+    return pydicom.dcmread(path, specific_tags=[Tag(tag) for tag in (*_TAGS, *tags)]), syntax
 
 
 def _ends_in_delimiter(path: Path) -> bool:
@@ -187,23 +206,21 @@ def _check_present(ds: Dataset) -> None:
 
 def _expect(found: Any, expected: Any, *, code: str, what: str) -> None:
     if found != expected:
-        shown = safe_text(found, limit=40) if found not in (None, "") else "nothing"
-        raise ScanError(code, f"{what} is {shown}; expected {expected}")
+        raise ScanError(code, f"{what} is {shown_term(found)}; expected {expected}")
 
 
 def _check_kind(kind: list[str], rows: int, columns: int) -> None:
     """Checks Image Type: WHOLE BODY, or STATIC of a whole-body shape, and EMISSION."""
-    third = kind[2] if len(kind) > 2 else "missing"
+    third = kind[2] if len(kind) > 2 else ""
     static = third == "STATIC" and rows >= 2 * columns
     if third not in ("WHOLE BODY", "WHOLEBODY") and not static:
         raise ScanError(
             "not_whole_body",
-            f"Image Type value 3 is {safe_text(third, limit=40)} ({rows} x {columns}); expected WHOLE BODY",
+            f"Image Type value 3 is {shown_term(third)} ({rows} x {columns}); expected WHOLE BODY",
             hint="Give the whole-body planar image.",
         )
     if len(kind) > 3 and kind[3] not in ("EMISSION", ""):
-        found = safe_text(kind[3], limit=40)
-        raise ScanError("not_whole_body", f"Image Type value 4 is {found}; expected EMISSION")
+        raise ScanError("not_whole_body", f"Image Type value 4 is {shown_term(kind[3])}; expected EMISSION")
 
 
 def _spacing(value: Any) -> tuple[float, float] | None:

@@ -11,7 +11,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bonescan_utils.files import safe_text
 from bonescan_utils.scan import ScanError
 
 if TYPE_CHECKING:
@@ -159,7 +158,7 @@ def _coded_view(ds: Dataset, detector: int, *, single: bool) -> str | None:
     if told and by_code and told != by_code:
         raise ScanError(
             "views_unclear",
-            f"a view code for {by_code} with the meaning '{safe_text(meaning, limit=40)}'",
+            f"a view code for {by_code} with a meaning that says {told}",
             hint="Name the views in the manifest, one file per view.",
         )
     return by_code or told or ""

@@ -57,7 +57,7 @@ def read_counts(path: str | Path, *, warnings: list[str]) -> np.ndarray:
         raise ScanError("lossy", "a JPEG image has lost detail", path=path, hint="Export PNG, TIFF or DICOM instead.")
     if kind not in KINDS:
         raise ScanError("not_image", f"{words}; expected PNG, TIFF or NPY", path=path)
-    with _refusing(path):
+    with refusing(path):
         array = _read_npy(path) if kind == "npy" else _read_picture(path, warnings)
         check_matrix(*array.shape)
         if array.dtype.kind not in "ui":
@@ -69,7 +69,7 @@ def read_counts(path: str | Path, *, warnings: list[str]) -> np.ndarray:
 
 
 @contextmanager
-def _refusing(path: Path) -> Iterator[None]:
+def refusing(path: Path) -> Iterator[None]:
     """Turns what a broken image sets off into a ScanError that names the file."""
     try:
         with python_warnings.catch_warnings():

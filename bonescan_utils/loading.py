@@ -23,7 +23,8 @@ def load_scan(row: Mapping[str, Any], root: str | Path) -> Scan:
     file of one view the manifest's column decides, unless the file itself says otherwise: that is an error.
 
     Args:
-        row: `scan_id`, `anterior`, `posterior`; paths relative to `root`, '' for none.
+        row: `scan_id`, `anterior`, `posterior`; paths relative to `root`, '' for none. `pixel_mm_row` and
+            `pixel_mm_column`, if there, are the pixel size of images that tell none.
         root: The folder of the manifest.
 
     Returns:
@@ -42,10 +43,20 @@ def load_scan(row: Mapping[str, Any], root: str | Path) -> Scan:
         if path not in readings:
             readings[path] = _read(path, name)
         twice = len(paths) == 2 and paths["anterior"] == paths["posterior"]
-        views[name] = _named(readings[path], name, path, twice, warnings)
+        view = _named(readings[path], name, path, twice, warnings)
+        views[name] = view if view.pixel_mm else replace(view, pixel_mm=_stated_size(row))
     if len({view.pixel_mm for view in views.values()}) > 1:
         warnings.append("the two views differ in pixel size")
     return Scan(str(row["scan_id"]), views.get("anterior"), views.get("posterior"), tuple(warnings))
+
+
+def _stated_size(row: Mapping[str, Any]) -> tuple[float, float] | None:
+    """Returns the pixel size that the manifest states in mm, or None."""
+    try:
+        sizes = float(row.get("pixel_mm_row") or 0), float(row.get("pixel_mm_column") or 0)
+    except ValueError:
+        return None
+    return sizes if min(sizes) > 0 else None
 
 
 def resolve(given: str, root: str | Path) -> Path:

@@ -42,15 +42,17 @@ class _Lines(dict[str, int]):
 
 
 # ---------------------------------------------------------------------------------------------- reading
-def read_manifest(path: str | Path) -> pd.DataFrame:
+def read_manifest(path: str | Path, *, labelled: bool = True) -> pd.DataFrame:
     """Reads and checks a manifest.
 
     Args:
         path: A CSV with the columns `COLUMNS` and any others.
+        labelled: Every row must have its label; if not, as after an ingest, cells of `metastasis` may be blank.
 
     Returns:
-        One row per scan, `COLUMNS` first: `metastasis` int64, `age` float64 in years (NaN if unknown), all
-        else text ('' if unknown). `attrs["path"]` is the path; `lines_of` gives the lines.
+        One row per scan, `COLUMNS` first: `metastasis` int64 (Int64, blank as NA, if not `labelled`), `age`
+        float64 in years (NaN if unknown), all else text ('' if unknown). `attrs["path"]` is the path;
+        `lines_of` gives the lines.
 
     Raises:
         ManifestError: Anything is wrong; it holds every problem found.
@@ -59,16 +61,21 @@ def read_manifest(path: str | Path) -> pd.DataFrame:
         table = parse_csv(path)
     except CsvError as error:
         raise ManifestError([Problem(str(path), error.line, expected="a CSV table", hint=error.what)]) from None
-    problems = list(check_table(str(path), table))
+    problems = list(check_table(str(path), table, labelled=labelled))
     if problems:
         raise ManifestError(sorted(problems, key=lambda problem: problem.line))
     others = [name for name in table.header if name not in COLUMNS]
     df = pd.DataFrame(table.rows, columns=pd.Index(table.header), dtype="str")[[*COLUMNS, *others]]
-    df["metastasis"] = df["metastasis"].astype("int64")
+    df["metastasis"] = df["metastasis"].astype("int64") if labelled else _labels(df["metastasis"])
     df["age"] = df["age"].map(lambda cell: float(cell) if cell else math.nan).astype("float64")
     df.attrs["path"] = str(path)
     df.attrs["lines"] = _Lines(zip(df["scan_id"], table.lines, strict=True))
     return df
+
+
+def _labels(cells: pd.Series) -> pd.Series:
+    """Returns labels of which some may be blank."""
+    return pd.Series([int(cell) if cell else None for cell in cells], index=cells.index, dtype="Int64")
 
 
 def lines_of(df: pd.DataFrame) -> dict[str, int]:
@@ -77,8 +84,13 @@ def lines_of(df: pd.DataFrame) -> dict[str, int]:
 
 
 # ---------------------------------------------------------------------------------------------- writing
-def write_manifest(path: str | Path, df: pd.DataFrame) -> None:
+def write_manifest(path: str | Path, df: pd.DataFrame, *, labelled: bool = True) -> None:
     """Checks a manifest by the rules of `read_manifest` and writes it, or writes nothing.
+
+    Args:
+        path: The CSV.
+        df: One row per scan.
+        labelled: As for `read_manifest`.
 
     Raises:
         ManifestError: It would not be readable; the lines are those that it would have had.
@@ -88,7 +100,7 @@ def write_manifest(path: str | Path, df: pd.DataFrame) -> None:
     text = df[[name for name in (*COLUMNS, *others) if name not in missing]].map(_cell)
     rows = text.to_numpy(dtype=object).tolist()
     table = CsvText([str(name) for name in text.columns], rows, list(range(2, len(rows) + 2)))
-    problems = list(check_table(str(path), table))
+    problems = list(check_table(str(path), table, labelled=labelled))
     if problems:
         raise ManifestError(problems)
     write_csv(path, text)

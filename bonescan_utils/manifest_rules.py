@@ -45,6 +45,16 @@ def _is_hash(cell: str) -> bool:
     return re.fullmatch(r"([0-9a-f]{64})?", cell) is not None
 
 
+def _is_resident_number(cell: str) -> bool:
+    """Tells whether a cell has the form of a Korean resident number: birth date, a digit for sex, six digits."""
+    found = re.fullmatch(r"\d\d(\d\d)(\d\d)-?[1-8]\d{6}", cell.strip())
+    return found is not None and 1 <= int(found[1]) <= 12 and 1 <= int(found[2]) <= 31
+
+
+_PERSONAL = "It identifies a person: replace it by a pseudonym (`bonescan ingest` makes them)."
+_UNLABELLED = "This manifest has no labels yet: they come from reports and image review."
+
+
 @dataclass(frozen=True)
 class Rule:
     """What a column's cells must be."""
@@ -83,8 +93,11 @@ COLUMNS = tuple(RULES)
 """The columns of a manifest; further ones ride along as text."""
 
 
-def check_table(file: str, table: CsvText) -> Iterator[Problem]:
-    """Gives every problem of a table: header, ragged rows, cells, and rows against each other."""
+def check_table(file: str, table: CsvText, *, labelled: bool = True) -> Iterator[Problem]:
+    """Gives every problem of a table: header, ragged rows, cells, and rows against each other.
+
+    A column of labels that is blank throughout is one problem, or none if the table need not be `labelled`.
+    """
     yield from _check_header(file, table.header)
     for line, what in table.faults:
         yield Problem(file, line, expected=f"{len(table.header)} fields and closed quotes", hint=f"Found {what}.")
@@ -95,8 +108,16 @@ def check_table(file: str, table: CsvText) -> Iterator[Problem]:
     ids = columns.get("scan_id", blank)
     for name, cells in columns.items():
         rule = RULES.get(name, _TEXT)
+        if name == "metastasis" and not any(cells):
+            if labelled and cells:
+                yield Problem(file, 1, column=name, expected="0 or 1 in every row", hint=_UNLABELLED)
+            continue
         for line, scan_id, cell in zip(table.lines, ids, cells, strict=True):
-            if not rule.holds(cell):
+            if name in ("scan_id", "patient_id") and _is_resident_number(cell):
+                yield Problem(
+                    file, line, "", name, "", "a pseudonym; this has the form of a resident number", _PERSONAL
+                )
+            elif not rule.holds(cell) and (labelled or name != "metastasis" or cell):
                 yield Problem(file, line, scan_id, name, cell, rule.expected, rule.hint)
     yield from _check_rows(file, table.lines, {name: columns.get(name, blank) for name in COLUMNS}, set(columns))
 

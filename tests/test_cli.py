@@ -16,7 +16,9 @@ from bonescan_utils.dicom import write_dicom
 from bonescan_utils.execution import CellError
 from bonescan_utils.weights import WeightsError
 
-COMMANDS = ["run", "check", "predict", "report", "export", "label", "review", "phantom", "plan", "doctor"]
+COMMANDS = [
+    "ingest", "audit", "label", "review", "check", "run", "predict", "report", "export", "phantom", "plan", "doctor",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -14,7 +14,9 @@ from pathlib import Path
 OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 """Exit codes: done; a failure of ours or of the machine; input that cannot be used as it is; stopped."""
 
-COMMANDS = ("run", "check", "predict", "report", "export", "label", "review", "phantom", "plan", "doctor")
+COMMANDS = (
+    "ingest", "audit", "label", "review", "check", "run", "predict", "report", "export", "phantom", "plan", "doctor",
+)  # fmt: skip
 """In the order of `bonescan --help`."""
 
 Commands = argparse._SubParsersAction  # of ArgumentParser

@@ -1,0 +1,257 @@
+"""Folder: a whole tree of DICOM files -> manifest, images, quarantine. Parallel over files, resumable."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bonescan_utils.files import write_csv
+from bonescan_utils.ingest.examine import IMAGES, examine
+from bonescan_utils.ingest.journal import Journal
+from bonescan_utils.ingest.keys import Pseudonyms, default_key_file, load_key, private_files
+from bonescan_utils.ingest.outcome import (
+    QUARANTINE_COLUMNS,
+    Outcome,
+    check_target,
+    default_quarantine,
+    file_flow,
+    write_tables,
+)
+from bonescan_utils.ingest.pairing import pair_study
+from bonescan_utils.ingest.reports import days_between, link_reports, read_reports
+from bonescan_utils.ingest.table import manifest_row, manifest_table, scan_id_of, study_days
+from bonescan_utils.ingest.walk import IGNORED, Found, walk
+from bonescan_utils.problems import ManifestError, Problem
+from bonescan_utils.workers import in_order
+
+COMMIT_EVERY = 500
+SERIAL_BELOW = 64
+"""With fewer files than this, starting worker processes costs more than it saves."""
+
+_AT_SIGHT = {
+    "not_file": ("not_file", "a device, pipe or socket; expected a regular file.", "Leave it out."),
+    "unreadable": ("unreadable", "it cannot be read.", "Give the permission to read it, or leave it out."),
+}
+_REPORT_REASONS = {
+    "report_unlinked": ("no scan has its number, or its patient and date.", "Is the study in the folder?"),
+    "report_ambiguous": ("several scans fit it.", "Add the accession number."),
+    "report_second": ("the scan has another report already.", "Keep the final report only."),
+}
+
+
+@dataclass
+class _Cohort:
+    """The scans so far: rows of the manifest, what reports are found by, whose pixels were seen."""
+
+    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
+    keys: list[dict[str, Any]] = field(default_factory=list)
+    seen: dict[str, tuple[str, str]] = field(default_factory=dict)
+    shared: set[str] = field(default_factory=set)
+    copies: set[str] = field(default_factory=set)
+
+
+def ingest_folder(
+    root: str | Path,
+    manifest: str | Path,
+    *,
+    quarantine: str | Path | None = None,
+    reports: str | Path | None = None,
+    key_file: str | Path | None = None,
+    n_jobs: int = -1,
+    progress: bool = True,
+) -> Outcome:
+    """Finds the whole-body bone scans in a folder tree and makes an unlabelled manifest of them.
+
+    Views go to `images/` beside the manifest, under pseudonyms. Every file ends as used, quarantined or ignored.
+    Beside the key file, for its owner only: a journal, from which an ingest that was stopped goes on, and
+    `links.csv`, which tells the file behind each pseudonym.
+
+    Args:
+        root: The folder.
+        manifest: The CSV to write.
+        quarantine: The CSV of what was set aside; `<manifest>_quarantine.csv` if none is named.
+        reports: A CSV of reports to link to the scans; see `reports`.
+        key_file: Of the pseudonyms; see `keys.default_key_file`.
+        n_jobs: Worker processes; -1 is one per processor.
+        progress: Show a progress bar.
+
+    Raises:
+        KeyFileError: The key cannot be used.
+        CsvError: The table of reports cannot be used.
+        ManifestError: `root` is no folder, or there is a manifest with labels already.
+        RuntimeError: The files do not add up; a fault of this program.
+    """
+    root, manifest = Path(root), Path(manifest)
+    out = manifest.parent
+    _check_folder(root)
+    check_target(manifest)
+    key_file = Path(key_file) if key_file else default_key_file()
+    key = load_key(key_file, output=out)
+    told = read_reports(Path(reports), Pseudonyms(key)) if reports else []
+    quarantine = Path(quarantine) if quarantine else default_quarantine(manifest)
+    identity = "\n".join([str(root.resolve()), str(out.resolve()), hashlib.sha256(key).hexdigest()])
+    name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
+    journal = Journal(key_file.with_name(f"{key_file.name}.{name}.journal"), identity)
+    try:
+        flow = manifest.with_name(f"{manifest.stem}_flow.csv")
+        _note(journal, walk(root, without=(out / IMAGES, manifest, quarantine, flow, key_file)), out, Pseudonyms(key))
+        _read(journal, partial(examine, root=root.resolve(), out=out.resolve(), key=key), n_jobs, progress)
+        cohort = _paired(journal)
+        unlinked = _link(cohort, told)
+        outcome = _written(journal, cohort, unlinked, manifest, quarantine, n_reports=len(told))
+        _write_links(journal, key_file.with_name(f"{key_file.name}.{name}.links.csv"))
+        return outcome
+    finally:
+        journal.close()
+
+
+def _check_folder(root: Path) -> None:
+    if not root.is_dir():
+        raise ManifestError(
+            [Problem("DIR", value="no folder", expected="a folder that exists", hint="Check the path.")]
+        )
+
+
+def _note(journal: Journal, entries: Iterator[Found], out: Path, names: Pseudonyms) -> None:
+    """Notes every entry; what its sight tells needs no reading."""
+    batch: list[Found] = []
+    for found in entries:
+        batch.append(found)
+        if len(batch) == COMMIT_EVERY:
+            _note_batch(journal, batch, names)
+            batch = []
+    _note_batch(journal, batch, names)
+    journal.forget_absent()
+    journal.forget_without_images(out)
+
+
+def _note_batch(journal: Journal, batch: list[Found], names: Pseudonyms) -> None:
+    journal.note(batch)
+    for found in batch:
+        if found.code:
+            why = (found.code, IGNORED[found.code], "") if found.code in IGNORED else _AT_SIGHT[found.code]
+            journal.name(found.path, names.token("file", found.path))
+            journal.settle(path=found.path, end="ignored" if found.code in IGNORED else "quarantined", why=why)
+
+
+def _read(journal: Journal, examined: Any, n_jobs: int, progress: bool) -> None:
+    """Reads the files that have no record yet."""
+    paths = journal.pending()
+    jobs = 1 if len(paths) < SERIAL_BELOW else n_jobs
+    records = in_order(examined, paths, label="Reading files", n_jobs=jobs, unit="file", progress=progress)
+    for at, (path, record) in enumerate(zip(paths, records, strict=True), start=1):
+        journal.store(path, record)
+        if at % COMMIT_EVERY == 0:
+            journal.commit()
+    journal.commit()
+
+
+def _paired(journal: Journal) -> _Cohort:
+    """Makes the scans, patient by patient, and settles the end of every file."""
+    cohort = _Cohort()
+    for path, record in journal.refused():
+        journal.settle(path=path, end="quarantined", why=(record["code"], record["reason"], record["next_step"]))
+    for studies in journal.patients():
+        ends = [pair_study(records) for records in studies]
+        scans = [end.scan for end in ends if end.scan]
+        for scan, day in zip(scans, study_days(scans), strict=True):
+            _add(cohort, scan, day)
+        for end, records in zip(ends, studies, strict=True):
+            scan_id = scan_id_of(records[0])
+            for file in end.files:
+                journal.settle(file=file, end="used", scan_id=scan_id)
+            for file, why in end.refused.items():
+                journal.settle(file=file, end="quarantined", scan_id=scan_id, why=why)
+    _set_aside(cohort, journal)
+    return cohort
+
+
+def _add(cohort: _Cohort, scan: dict[str, Any], day: int | None) -> None:
+    """Adds a scan, and looks whether its pixels were seen in another one."""
+    scan_id = scan_id_of(scan)
+    cohort.rows[scan_id] = manifest_row(scan, day)
+    cohort.keys.append({"scan_id": scan_id, **{name: scan[name] for name in ("accession", "patient_number", "when")}})
+    for view in scan["views"].values():
+        patient, other = cohort.seen.setdefault(view["pixels"], (scan["patient"], scan_id))
+        if patient != scan["patient"]:
+            cohort.shared |= {other, scan_id}
+        elif other != scan_id:
+            cohort.copies.add(scan_id)
+
+
+def _set_aside(cohort: _Cohort, journal: Journal) -> None:
+    """Takes scans out whose pixels are also in another scan: both of two patients, the second of one."""
+    for scan_id in cohort.shared:
+        why = ("shared_pixels", "the same pixels as a scan of another patient.", "Find out whose scan it is.")
+        journal.set_scan_aside(scan_id, why)
+    for scan_id in cohort.copies - cohort.shared:
+        journal.set_scan_aside(scan_id, ("copy", "the same pixels as another scan of the patient.", "Nothing."))
+    gone = cohort.shared | cohort.copies
+    cohort.rows = {scan_id: row for scan_id, row in cohort.rows.items() if scan_id not in gone}
+    cohort.keys = [key for key in cohort.keys if key["scan_id"] not in gone]
+
+
+def _link(cohort: _Cohort, reports: list[Any]) -> list[dict[str, Any]]:
+    """Puts what reports tell into the rows; returns the rows of quarantine for the others."""
+    unlinked = []
+    for report, scan, code in link_reports(cohort.keys, reports):
+        if scan is None:
+            reason, step = _REPORT_REASONS[code]
+            told = {"code": code, "reason": reason, "next_step": step}
+            unlinked.append({"file": "reports", "row": report.row, "scan_id": "", **told})
+            continue
+        days = days_between(scan, report)
+        found = {"report_row": report.row, "report_label": report.label, "report_days": "" if days is None else days}
+        cohort.rows[scan["scan_id"]] |= found | {"primary_cancer": report.primary}
+    return unlinked
+
+
+def _written(
+    journal: Journal,
+    cohort: _Cohort,
+    unlinked: list[dict[str, Any]],
+    manifest: Path,
+    quarantine: Path,
+    *,
+    n_reports: int,
+) -> Outcome:
+    """Writes the tables and counts what they hold."""
+    tally = journal.tally()
+    flow = file_flow(tally)
+    rows = manifest_table(list(cohort.rows.values()))
+    aside = [(file, "", *rest) for file, *rest in journal.quarantined()]
+    table = pd.DataFrame(aside, columns=pd.Index(QUARANTINE_COLUMNS))
+    table = pd.concat([table, pd.DataFrame(unlinked, columns=pd.Index(QUARANTINE_COLUMNS))], ignore_index=True)
+    write_tables(manifest, quarantine, rows, table, flow, labelled=False)
+    _remove_unused(manifest.parent, rows)
+    return Outcome(
+        manifest, quarantine, len(rows), rows["patient_id"].nunique(),
+        {end: sum(n for e, _, n in tally if e == end) for end in ("used", "quarantined", "ignored")},
+        {code: n for end, code, n in tally if end == "ignored"},
+        (n_reports, n_reports - len(unlinked)), len(table),
+    )  # fmt: skip
+
+
+def _remove_unused(out: Path, rows: pd.DataFrame) -> None:
+    """Removes the images of files that ended in quarantine."""
+    used = {*rows["anterior"], *rows["posterior"]}
+    for image in (out / IMAGES).glob("??/*_*.*"):
+        if image.relative_to(out).as_posix() not in used:
+            image.unlink()
+
+
+def _write_links(journal: Journal, path: Path) -> None:
+    """Writes which file is behind which pseudonym, for the owner of the key only."""
+    columns = ["file", "path", "end", "scan_id", "code"]
+    with private_files():
+        write_csv(path, pd.DataFrame(journal.links(), columns=pd.Index(columns)).map(_inert))
+
+
+def _inert(cell: str) -> str:
+    return cell.encode("utf-8", "backslashreplace").decode("utf-8")

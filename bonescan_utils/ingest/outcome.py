@@ -1,0 +1,115 @@
+"""Outcome: what an ingest leaves beside the images: manifest, quarantine and flow; and that their numbers add up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bonescan_utils.files import read_text_csv, write_csv
+from bonescan_utils.manifest import write_manifest
+from bonescan_utils.problems import ManifestError, Problem
+
+QUARANTINE_COLUMNS = ("file", "row", "scan_id", "code", "reason", "next_step")
+
+NO_CANDIDATES = frozenset(
+    "modality not_whole_body matrix not_dicom not_image not_file unreadable empty too_large energy_window".split()
+)
+"""Codes of files that are no whole-body bone scan, or not readable at all; other codes are of scans set aside."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a folder.
+
+    Attributes:
+        manifest: Path of the manifest; it is not written if no scan could be used.
+        quarantine: Path of the table of what was set aside.
+        scans, patients: Their numbers in the manifest.
+        ends: end -> number of files, for used, quarantined and ignored.
+        ignored: code -> number of files.
+        reports: Reports given, and reports that found their scan; (0, 0) without a table of reports.
+        set_aside: Rows of the quarantine table.
+    """
+
+    manifest: Path
+    quarantine: Path
+    scans: int
+    patients: int
+    ends: dict[str, int]
+    ignored: dict[str, int]
+    reports: tuple[int, int]
+    set_aside: int
+
+    def __str__(self) -> str:
+        lines = [
+            f"{sum(self.ends.values()):,} files: {self.ends['used']:,} used, {self.ends['quarantined']:,} quarantined,"
+            f" {self.ends['ignored']:,} ignored.",
+        ]
+        lines += [f"Ignored: {n:,} {code.replace('_', ' ')}." for code, n in self.ignored.items()]
+        lines += [f"Reports: {self.reports[0]:,}, of which {self.reports[1]:,} found their scan."] * bool(
+            self.reports[0]
+        )
+        lines += [f"{self.scans:,} scans of {self.patients:,} patients: {self.manifest}"] if self.scans else []
+        lines += ["No scan can be used; no manifest was written."] * (not self.scans)
+        lines += [f"Set aside: {self.set_aside:,} rows in {self.quarantine}"] * bool(self.set_aside)
+        return "\n".join(lines)
+
+
+def file_flow(tally: Iterable[tuple[str, str, int]]) -> pd.DataFrame:
+    """Returns the flow of files for the diagram: found, those that may be scans, those that are used.
+
+    Args:
+        tally: (end, code, number of files).
+
+    Raises:
+        RuntimeError: A file has no end; a fault of this program.
+    """
+    rows = list(tally)
+    if lost := sum(n for end, _, n in rows if end not in ("used", "quarantined", "ignored")):
+        raise RuntimeError(f"{lost} files were lost on the way")
+    n = sum(n for _, _, n in rows)
+    table: list[dict[str, Any]] = [{"step": "Files found", "n": n, "excluded": 0, "reason": ""}]
+    for step, wanted in (
+        ("Files but for indexes, links and system files", lambda end, code: end == "ignored"),
+        ("Files of whole-body bone scans", lambda end, code: end == "quarantined" and code in NO_CANDIDATES),
+        ("Files used", lambda end, code: end == "quarantined" and code not in NO_CANDIDATES),
+    ):
+        left_out = {code: count for end, code, count in rows if wanted(end, code)}
+        n -= sum(left_out.values())
+        reason = "; ".join(f"{count:,} {code.replace('_', ' ')}" for code, count in sorted(left_out.items()))
+        table.append({"step": step, "n": n, "excluded": sum(left_out.values()), "reason": reason})
+    return pd.DataFrame(table)
+
+
+def check_target(manifest: Path, *, columns: tuple[str, ...] = ("metastasis", "partition")) -> None:
+    """Checks that no work of people is overwritten.
+
+    Raises:
+        ManifestError: There is a manifest already, and one of `columns` is filled in.
+    """
+    if not manifest.exists():
+        return
+    table = read_text_csv(manifest)
+    for column in columns:
+        if column in table and (table[column] != "").any():
+            hint = "It was worked on: give another name to --out, or move it away."
+            raise ManifestError([Problem(str(manifest), 0, "", column, "filled cells", "none yet", hint)])
+
+
+def write_tables(
+    manifest: Path, quarantine: Path, rows: pd.DataFrame, set_aside: pd.DataFrame, flow: pd.DataFrame, *, labelled: bool
+) -> None:
+    """Writes quarantine and flow, then the manifest, if there is a scan in it."""
+    write_csv(quarantine, set_aside)
+    write_csv(manifest.with_name(f"{manifest.stem}_flow.csv"), flow)
+    if len(rows):
+        write_manifest(manifest, rows, labelled=labelled)
+
+
+def default_quarantine(manifest: Path) -> Path:
+    """Returns the quarantine table's place if none is named: beside the manifest."""
+    return manifest.with_name(f"{manifest.stem}_quarantine.csv")

@@ -1,0 +1,122 @@
+"""Reports: which row of a table of reports is about which scan. No text of a report is copied.
+
+The table comes from the hospital's report system, so it names patients. What goes into the manifest is the row of the
+report (as a spreadsheet counts: the header is row 1), its label if `bonescan label` gave one, the days between scan and
+report, and the primary cancer as a word of `vocabulary`. Whoever holds the table finds the text by its row.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from bonescan_utils.files import CsvError, read_text_csv
+from bonescan_utils.ingest.keys import Pseudonyms
+from bonescan_utils.ingest.vocabulary import primary_cancer
+
+LABELS = ("positive", "negative", "uncertain", "historical", "none")
+_ACCESSION = re.compile(r"accession([ _]?(no|number|id))?", re.IGNORECASE)
+_NUMBER = re.compile(r"patient([ _]?(no|number|id))|hospital[ _]?(no|number|id)|mrn", re.IGNORECASE)
+_DATE = re.compile(r"(study|exam|report|scan)?[ _]?date", re.IGNORECASE)
+MAX_DAYS = 30
+"""A report that is found by patient and date is of at most so many days after its scan."""
+
+
+@dataclass
+class Report:
+    """A report: its row in the table, the pseudonyms that it is found by, and what goes into the manifest."""
+
+    row: int
+    accession: str
+    number: str
+    day: date | None
+    label: str
+    primary: str
+
+
+def read_reports(path: Path, names: Pseudonyms) -> list[Report]:
+    """Reads the table of reports.
+
+    Raises:
+        CsvError: It is no table, or has no column that tells the study or the patient.
+    """
+    table = read_text_csv(path)
+    columns = [str(name) for name in table.columns]
+    found = {kind: next((name for name in columns if pattern.fullmatch(name)), "") for kind, pattern in _KINDS.items()}
+    if not found["accession"] and not (found["number"] and found["date"]):
+        shown = ", ".join(columns)[:200]
+        raise CsvError(
+            path, 1, f"expected a column accession, or patient_id and date, to find the scans; found {shown}"
+        )
+    return [_report(at + 2, row, found, names) for at, row in enumerate(table.to_dict("records"))]
+
+
+_KINDS = {"accession": _ACCESSION, "number": _NUMBER, "date": _DATE}
+
+
+def _report(at: int, row: dict[Any, str], found: dict[str, str], names: Pseudonyms) -> Report:
+    def cell(name: str) -> str:
+        return row.get(name, "").strip() if name else ""
+
+    accession, number = cell(found["accession"]), cell(found["number"]).casefold()
+    label = cell("label").lower()
+    return Report(
+        at,
+        names.token("accession", accession) if accession else "",
+        names.token("number", number) if number else "",
+        _day(cell(found["date"])),
+        label if label in LABELS else "",
+        primary_cancer(cell("primary_cancer")),
+    )
+
+
+def _day(text: str) -> date | None:
+    digits = re.sub(r"\D", "", text)[:8]
+    try:
+        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+    except ValueError:
+        return None
+
+
+def link_reports(
+    scans: list[dict[str, Any]], reports: list[Report]
+) -> Iterator[tuple[Report, dict[str, Any] | None, str]]:
+    """Gives each report with its scan, or with None and the reason.
+
+    By accession number first; without one by patient and date: the one scan at most `MAX_DAYS` before the report,
+    the latest if there are several. A second report of a scan is not used.
+
+    Args:
+        scans: With `accession`, `patient_number`, `when`.
+        reports: From `read_reports`.
+    """
+    by_accession: dict[str, list[dict[str, Any]]] = {}
+    by_number: dict[str, list[dict[str, Any]]] = {}
+    for scan in scans:
+        by_accession.setdefault(scan["accession"], []).append(scan)
+        by_number.setdefault(scan["patient_number"], []).append(scan)
+    taken: set[int] = set()
+    for report in reports:
+        if report.accession and report.accession in by_accession:
+            fitting = by_accession[report.accession]
+        else:
+            near = ((days_between(scan, report), scan) for scan in by_number.get(report.number, []) if report.number)
+            dated = [(days, scan) for days, scan in near if days is not None and 0 <= days <= MAX_DAYS]
+            fitting = [scan for days, scan in dated if days == min(dated, key=lambda pair: pair[0])[0]]
+        reason = "" if len(fitting) == 1 else ("report_unlinked" if not fitting else "report_ambiguous")
+        if not reason and id(fitting[0]) in taken:
+            reason = "report_second"
+        if not reason:
+            taken.add(id(fitting[0]))
+        yield report, None if reason else fitting[0], reason
+
+
+def days_between(scan: dict[str, Any], report: Report) -> int | None:
+    """Returns the days from scan to report; None if a date is unknown."""
+    if not scan["when"] or report.day is None:
+        return None
+    return (report.day - date.fromisoformat(scan["when"][:10])).days
