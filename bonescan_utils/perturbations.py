@@ -7,14 +7,16 @@ part of its picture: what it can still tell from there, it does not tell from th
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import ndimage as ndi
 
 from bonescan_utils import landmarks
+from bonescan_utils.loading import load_scan
 from bonescan_utils.preprocessing import LAYOUTS, Jitter, Prepared, body_mask, jittered, prepare
 from bonescan_utils.scan import VIEWS, Scan, ScanError, View
 
@@ -53,7 +55,7 @@ class Curve(NamedTuple):
 UNPERTURBED = "unperturbed"
 CURVES: Mapping[str, Curve] = {
     "counts": Curve("Counts kept", "%", (75, 50, 25, 10), 100),
-    "blur": Curve("Blur, FWHM", "mm", (5, 10, 20), 0),
+    "blur": Curve("Blur, FWHM", "mm", (5, 10, 15, 20), 0),
     "rotation": Curve("Rotation", "\N{DEGREE SIGN}", (-10, -5, 5, 10), 0),
 }
 """Counts thinned as in a shorter acquisition; a Gaussian blur on top of the camera's own; a patient lying askew."""
@@ -107,6 +109,47 @@ def perturbed_image(
     if missing and missing not in LAYOUTS[layout]:
         raise ScanError("not_shown", f"layout {layout!r} shows no {missing} view")
     return prepare(perturb(scan, perturbation, seed=seed), layout=layout, size=size).image
+
+
+class Drawn(NamedTuple):
+    """The image of a scan under one condition, uint8 (h, w), or the reason why there is none; `key` names the scan."""
+
+    key: str
+    scan_id: str
+    condition: Perturbation
+    image: np.ndarray | None
+    reason: str
+
+
+def draw_perturbed(
+    task: tuple[dict[str, Any], str, Sequence[Perturbation]],
+    root: Path,
+    layout: str,
+    size: tuple[int, int],
+    seed: int,
+) -> list[Drawn]:
+    """Read a scan and prepare it under some conditions: one worker's piece of work.
+
+    Args:
+        task: Row of the cohort, key of the scan, conditions.
+        root: The folder that the row's paths are relative to.
+        layout: As in `perturbed_image`; so are the rest.
+        size: (height, width).
+        seed: Seed of what is random.
+
+    Raises:
+        ScanError: The scan cannot be read.
+    """
+    row, key, conditions = task
+    scan, drawn = load_scan(row, root), []
+    for condition in conditions:
+        image, reason = None, ""
+        try:
+            image = perturbed_image(scan, condition, layout=layout, size=size, seed=seed)
+        except ScanError as error:
+            reason = error.reason
+        drawn.append(Drawn(key, scan.scan_id, condition, image, reason))
+    return drawn
 
 
 # ---------------------------------------------------------------------------------------- the acquisition
