@@ -18,7 +18,7 @@ from bonescan_utils import landmarks, perturbations, preprocessing, provenance
 from bonescan_utils.files import read_csv, sha256_file, write_csv
 from bonescan_utils.forward import Forward, as_rgb, compile_forward, run_in_batches
 from bonescan_utils.groups import auroc_by_group
-from bonescan_utils.intervals import N_BOOT
+from bonescan_utils.intervals import N_BOOT, Estimate
 from bonescan_utils.models import load_in_precision, model_record
 from bonescan_utils.paired import holm, paired_tests
 from bonescan_utils.perturbations import PERTURBATIONS, UNPERTURBED, Drawn, Perturbation, draw_perturbed
@@ -161,7 +161,7 @@ def _with_labels(
     named = [(str(c), c.name, np.nan if c.level is None else float(c.level)) for c in conditions]
     table = pd.DataFrame(named, columns=["condition", "perturbation", "level"]).merge(scans, how="cross")
     table = table.merge(stored[[*_KEY, "y_score", "reason"]], on=_KEY, how="left", validate="one_to_one")
-    return table[SCORES].astype({"y_score": float})
+    return table[SCORES].astype({"y_score": float, "reason": "str"})
 
 
 # ---------------------------------------------------------------------------------------------- the table
@@ -180,39 +180,68 @@ def robustness_table(scores: pd.DataFrame, *, seed: int = 0, n_boot: int = N_BOO
         has several scans), p_holm (over all perturbations of the arm), note (scans left out and why, or why a number
         is missing). No rows without scores.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for arm, mine in scores.groupby("arm", sort=False):
-        groups = mine.groupby(["perturbation", "level"], sort=False, dropna=False)
-        parts = [(str(name), level, part) for (name, level), part in groups]
-        plain = next(part for name, _, part in parts if name == UNPERTURBED)
-        found = [{"arm": arm, "perturbation": name, "level": level} | _row(part, plain, seed=seed, n_boot=n_boot)
-                 for name, level, part in parts]  # fmt: skip
-        adjusted = holm(np.array([row["p"] for row in found], float))
+        named = {
+            _name(str(name), level): {"arm": arm, "perturbation": name, "level": level} | _sizes(part)
+            for (name, level), part in mine.groupby(["perturbation", "level"], sort=False, dropna=False)
+        }
+        usable = mine[mine["y_score"].notna()]
+        usable = usable.assign(
+            arm=[_name(name, level) for name, level in zip(usable["perturbation"], usable["level"], strict=True)]
+        )
+        areas = _areas(usable, seed=seed, n_boot=n_boot)
+        tests = _differences(usable[usable["arm"].isin(areas)], seed=seed, n_boot=n_boot)
+        found = [row | _numbers(areas.get(name), tests.get(name), row["note"]) for name, row in named.items()]
+        adjusted = holm(np.array([row.get("p", np.nan) for row in found], float))
         rows += [row | {"p_holm": p} for row, p in zip(found, adjusted, strict=True)]
     return pd.DataFrame(rows, columns=TABLE)
 
 
-def _row(part: pd.DataFrame, plain: pd.DataFrame, *, seed: int, n_boot: int) -> dict[str, Any]:
-    """AUROC of one condition, and its difference from the unperturbed scans among the same."""
-    usable = part[part["y_score"].notna()].assign(arm="perturbed")
-    row: dict[str, Any] = dict.fromkeys(TABLE[3:], np.nan) | {"n": len(usable), "n_positive": 0, "method": ""}
-    row["note"] = _left_out(part)
-    if usable["y_true"].nunique() < 2:
-        reason = "AUROC undefined: scans of both labels are needed"
-        return row | {"n_positive": int(usable["y_true"].sum()), "note": "; ".join(filter(None, [row["note"], reason]))}
-    everyone = pd.Series("all", index=usable["scan_id"])
-    area = auroc_by_group(usable, everyone, against="same", min_scans=1, seed=seed, n_boot=n_boot).iloc[0]
-    row |= {name: area[name] for name in ("estimate", "ci_low", "ci_high", "method", "n", "n_positive")}
-    if part is plain:
+def _name(name: str, level: Any) -> str:
+    return str(Perturbation(name, None if pd.isna(level) else level))
+
+
+def _areas(usable: pd.DataFrame, *, seed: int, n_boot: int) -> dict[str, pd.Series]:
+    """AUROC of each condition that has scans of both labels."""
+    both = usable.groupby("arm")["y_true"].transform("nunique") == 2
+    if not both.any():
+        return {}
+    everyone = pd.Series("all", index=pd.Index(usable["scan_id"].unique()))
+    table = auroc_by_group(usable[both], everyone, against="same", min_scans=1, seed=seed, n_boot=n_boot)
+    return {str(row["arm"]): row for _, row in table.iterrows()}
+
+
+def _differences(usable: pd.DataFrame, *, seed: int, n_boot: int) -> dict[str, pd.Series]:
+    """Paired test of each condition against the same scans unperturbed; one call for all that share their scans."""
+    of_condition = usable.groupby("arm", sort=False)["scan_id"].agg(frozenset)
+    found: dict[str, pd.Series] = {}
+    for scans in of_condition.unique():
+        names = of_condition.index[of_condition == scans]
+        compared = [UNPERTURBED, *(str(name) for name in names if name != UNPERTURBED)]
+        rows = usable[usable["arm"].isin(compared) & usable["scan_id"].isin(scans)]
+        of_no_account = dict.fromkeys(compared, 0.5)  # thresholds: AUROC has none
+        tests = paired_tests(rows, of_no_account, reference=UNPERTURBED, seed=seed, n_boot=n_boot)
+        found |= {str(row["arm_b"]): row for _, row in tests[tests["quantity"] == "AUROC"].iterrows()}
+    return found
+
+
+def _numbers(area: pd.Series | None, test: pd.Series | None, note: str) -> dict[str, Any]:
+    """The numbers of one row; the tests are of unperturbed minus perturbed, the table of the reverse."""
+    if area is None:
+        reason = "AUROC undefined: it needs scans of both labels"
+        return {"method": "", "note": "; ".join(filter(None, [note, reason]))}
+    row: dict[str, Any] = {str(name): area[name] for name in Estimate._fields}
+    if test is None:
         return row
-    same = plain[plain["scan_id"].isin(usable["scan_id"])].assign(arm="plain")
-    any_threshold = {"perturbed": 0.5, "plain": 0.5}  # of no account for AUROC
-    tests = paired_tests(
-        pd.concat([usable, same]), any_threshold, reference="perturbed", seed=seed, n_boot=n_boot
-    ).set_index("quantity")
-    test = tests.loc["AUROC"]
-    row |= {"difference": test["difference"], "difference_low": test["ci_low"], "difference_high": test["ci_high"]}
-    return row | {"p": test["p"], "note": "; ".join(filter(None, [row["note"], str(test["note"])]))}
+    row |= {"difference": -test["difference"], "difference_low": -test["ci_high"], "difference_high": -test["ci_low"]}
+    return row | {"p": test["p"], "note": "; ".join(filter(None, [note, str(test["note"])]))}
+
+
+def _sizes(part: pd.DataFrame) -> dict[str, Any]:
+    """Return how many scans of a condition were scored, how many of them are positive, and who was left out."""
+    labels = part.loc[part["y_score"].notna(), "y_true"]
+    return {"n": len(labels), "n_positive": int(labels.sum()), "note": _left_out(part)}
 
 
 def _left_out(part: pd.DataFrame) -> str:

@@ -200,7 +200,7 @@ def test_the_difference_is_of_the_same_scans() -> None:
     assert row["note"] == "3 of 40 scans left out: the pixel size is unknown"
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(st.integers(0, 10_000))
 def test_scores_that_do_not_change_or_keep_their_order_differ_by_nothing(seed: int) -> None:
     scores = made_scores(24, seed=seed)
@@ -215,7 +215,9 @@ def test_scores_that_do_not_change_or_keep_their_order_differ_by_nothing(seed: i
 def test_one_label_gives_a_reason_and_no_number() -> None:
     scores = made_scores()
     table = robustness_table(scores[scores["y_true"] == 1])
-    assert table["estimate"].isna().all() and table["note"].str.contains("both labels").all()
+    assert (
+        (table["n"] == 20).all() and table["estimate"].isna().all() and table["note"].str.contains("both labels").all()
+    )
     nothing = scores.assign(y_score=np.where(scores["perturbation"] == "flip", np.nan, scores["y_score"]))
     row = robustness_table(nothing.assign(reason="no body found")).set_index("perturbation").loc["flip"]
     assert row["n"] == 0 and row["note"].startswith("40 of 40 scans left out: no body found; AUROC undefined")
