@@ -27,6 +27,7 @@ from bonescan_utils.flow import plot_flow
 from bonescan_utils.forest import plot_forest, plot_subgroups
 from bonescan_utils.overlays import OverlayCase, plot_overlays
 from bonescan_utils.pictures import plot_before_after, plot_montage
+from bonescan_utils.robustness_chart import plot_robustness
 from bonescan_utils.style import (
     BLACK,
     COLUMN_MM,
@@ -68,6 +69,7 @@ __all__ = [
     "plot_overlays",
     "plot_pr",
     "plot_primary_by_label",
+    "plot_robustness",
     "plot_roc",
     "plot_subgroups",
     "save_figure",

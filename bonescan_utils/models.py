@@ -14,6 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import BackboneError, build_base, cut_tensor, get_backbone
 from bonescan_utils.files import sha256_file, write_atomic, write_json
 from bonescan_utils.forward import as_rgb, compile_forward, run_in_batches
@@ -34,14 +35,19 @@ def assemble(fitted: Fitted) -> keras.Model:
     arm = fitted.arm
     with dtype_policy("float32"):
         base = build_base(arm.backbone, input_shape=fitted.input_shape, weights=fitted.source, output=arm.output)
-        if arm.frozen:
-            score = attach_head(pool_levels(base, arm), arm, activation_function="sigmoid", seed=fitted.seed)
-        else:
-            score = head_of(base.output, arm, activation_function="sigmoid", seed=fitted.seed)
-    model = keras.Model(base.input, score, name=arm.name)
-    trained = model.get_layer("score") if arm.frozen else keras.Model(cut_tensor(base, str(arm.cut)), score)
+        model = _with_head(base, arm, seed=fitted.seed)
+    trained = model.get_layer("score") if arm.frozen else keras.Model(cut_tensor(base, str(arm.cut)), model.output)
     trained.set_weights(fitted.model.get_weights())
     return model
+
+
+def _with_head(base: keras.Model, arm: Arm, *, seed: int) -> keras.Model:
+    """The base of an arm and its head as one model: image -> score."""
+    if arm.frozen:
+        score = attach_head(pool_levels(base, arm), arm, activation_function="sigmoid", seed=seed)
+    else:
+        score = head_of(base.output, arm, activation_function="sigmoid", seed=seed)
+    return keras.Model(base.input, score, name=arm.name)
 
 
 def save_model(model: keras.Model, path: Path | str, fitted: Fitted) -> Path:
@@ -80,6 +86,27 @@ def load_model(path: Path | str) -> keras.Model:
     except (OSError, ValueError, TypeError, KeyError) as error:
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise ModelError(f"{path}: Keras {keras.__version__} cannot load it ({reason})") from error
+
+
+def load_in_precision(path: Path | str, policy: str) -> keras.Model:
+    """Loads a saved model to be computed in the precision of this hardware, as the features it was trained on were.
+
+    Args:
+        path: a saved model.
+        policy: a dtype policy (`precision.precision_policy`); weights, pooling and head stay in float32.
+
+    Raises:
+        ModelError: see :func:`load_model`.
+    """
+    model, about = load_model(path), model_record(path)
+    settings: dict[str, Any] = about["arm"]
+    arm = Arm(**settings | {"taps": tuple(settings["taps"])})
+    height, width, channels = about["input_shape"]
+    with dtype_policy(policy):
+        base = build_base(arm.backbone, input_shape=(height, width, channels), output=arm.output)
+        same = _with_head(base, arm, seed=0)
+    same.set_weights(model.get_weights())
+    return same
 
 
 def predict(model: keras.Model, images: np.ndarray, *, batch: int = 16, progress: bool = False) -> np.ndarray:

@@ -141,7 +141,7 @@ def prepare(
     if not shown:
         raise ScanError("view_missing", f"scan {scan.scan_id} has no view that layout {layout!r} shows")
     if jitter is not None:
-        shown = [_jittered(view, jitter) for view in shown]
+        shown = [jittered(view, jitter) for view in shown]
     width = size[1] // len(LAYOUTS[layout])
     image, placements = np.zeros(size, np.uint8), {}
     for view in shown:
@@ -217,8 +217,11 @@ def _window(panel: np.ndarray) -> np.ndarray:
     return np.round(np.clip(panel / max(level, 1e-6), 0, 1) * 255).astype(np.uint8)
 
 
-def _jittered(view: View, jitter: Jitter) -> View:
-    """Return the view thinned, turned and mirrored; scale and shift are left to the crop box."""
+def jittered(view: View, jitter: Jitter) -> View:
+    """Return the view thinned, turned and mirrored as an augmentation says; its scale and shift are for the crop box.
+
+    Thinning is exactly binomial. A turn interpolates between pixels, which smooths the noise a little.
+    """
     rng = np.random.default_rng([jitter.seed, VIEWS.index(view.name)])
     counts = rng.binomial(view.counts, jitter.thinning) if jitter.thinning < 1 else view.counts
     # A turn seen from behind is the opposite turn, so that both views show one turned patient.

@@ -17,7 +17,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, FigureBase
 from matplotlib.text import Text
 from PIL import Image
 
@@ -205,7 +205,7 @@ def unit_square(ax: Axes, x: str, y: str) -> None:
     ax.set_yticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
 
 
-def legend_above(fig: Figure, ax: Axes, *, columns: int) -> None:
+def legend_above(fig: FigureBase, ax: Axes, *, columns: int) -> None:
     """Puts the legend of `ax` above all panels, where it can cover nothing."""
     fig.legend(*ax.get_legend_handles_labels(), loc="outside upper left", ncols=columns, borderpad=0.2)
 

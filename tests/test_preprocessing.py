@@ -131,10 +131,10 @@ def test_the_two_views_turn_in_opposite_senses() -> None:
 
 
 def test_thinning_keeps_the_share_of_counts() -> None:
-    from bonescan_utils.preprocessing import _jittered
+    from bonescan_utils.preprocessing import jittered
 
     view = BOTH.views[0]
-    thinned = _jittered(view, Jitter(thinning=0.6, seed=3))
+    thinned = jittered(view, Jitter(thinning=0.6, seed=3))
     assert thinned.total == pytest.approx(0.6 * view.total, rel=0.02)
 
 
