@@ -15,10 +15,11 @@ import numpy as np
 import pandas as pd
 
 from bonescan_utils import landmarks, perturbations, preprocessing, provenance
+from bonescan_utils.bootstrap import N_BOOT
 from bonescan_utils.files import read_csv, sha256_file, write_csv
 from bonescan_utils.forward import Forward, as_rgb, compile_forward, run_in_batches
 from bonescan_utils.groups import auroc_by_group
-from bonescan_utils.intervals import N_BOOT, Estimate
+from bonescan_utils.intervals import Estimate
 from bonescan_utils.models import load_in_precision, model_record
 from bonescan_utils.paired import holm, paired_tests
 from bonescan_utils.perturbations import PERTURBATIONS, UNPERTURBED, Drawn, Perturbation, draw_perturbed
