@@ -41,7 +41,7 @@ def _review(options: argparse.Namespace) -> int:
         folder / f"review_{reader}.ipynb", manifest=options.manifest, log=folder / "readings.csv", reader=reader,
         scan_ids=sample,
     )  # fmt: skip
-    print(f"{len(sample) or len(patients):,} scans for reader {reader}: open {path} in JupyterLab and run all cells.")
+    print(f"{len(sample) or len(patients):,} scans for reader {reader}: run the first two cells of {path}.")
     if options.no_open:
         return OK
     print("Starting JupyterLab; stop it with Ctrl-C, or leave it and open the notebook in one that runs.", flush=True)

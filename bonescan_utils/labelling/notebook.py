@@ -53,7 +53,8 @@ def write_review_notebook(
     check_reader(reader)
     cells = [
         _text(
-            "# Image review\n\nRun all cells. Read each scan on its images alone: mark the lesion regions, then choose"
+            "# Image review\n\nRun the first two code cells. Read each scan on its images alone: mark the"
+            " lesion regions, then choose"
             " *abnormal* (metastasis), *normal* or *unsure*. Every click is saved at once; close the notebook whenever"
             " you like and go on later."
         ),
