@@ -350,6 +350,8 @@ def test_a_phone_shows_the_list_then_one_scan(browser: Browser, page: Path) -> N
     browser.until("document.getElementById('stage').hidden", False)
     right = "Math.max(...[...document.querySelectorAll('#stage *')].map((one) => one.getBoundingClientRect().right))"
     assert browser.js(right) <= 390
+    boxes = "['films', 'controls'].map((name) => document.getElementById(name).getBoundingClientRect())"
+    assert browser.js(f"(([films, controls]) => films.height > 300 && films.bottom <= controls.top)({boxes})") is True
     browser.js("document.getElementById('close').click()")
     browser.until("document.getElementById('stage').hidden", True)
 
