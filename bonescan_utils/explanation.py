@@ -16,6 +16,7 @@ import pandas as pd
 from bonescan_utils.figures import OverlayCase
 from bonescan_utils.models import load_model, model_record, predict
 from bonescan_utils.preprocessing import Prepared, prepare
+from bonescan_utils.results import DEFAULT_METHOD
 from bonescan_utils.saliency import saliency_in_mask, saliency_map
 from bonescan_utils.scan import Scan
 
@@ -48,7 +49,7 @@ class Explained:
 
 
 def explain(
-    model: Path, scans: Sequence[Scan], *, layout: str, method: str = "gradcam", progress: bool = False
+    model: Path, scans: Sequence[Scan], *, layout: str, method: str = DEFAULT_METHOD, progress: bool = False
 ) -> list[Explained]:
     """Score scans and explain each score.
 
@@ -56,7 +57,7 @@ def explain(
         model: A saved model, with its record beside it.
         scans: Scans that have a view of the layout.
         layout: The layout that the model was trained with.
-        method: `gradcam`, `gradcam++` or `layercam`.
+        method: One of `saliency.METHODS`.
         progress: Show a progress bar.
 
     Raises:

@@ -22,7 +22,8 @@ from bonescan_utils.profiles import StudyError
 if TYPE_CHECKING:  # it brings TensorFlow along
     from bonescan_utils.explanation import Explained
 
-METHOD = "gradcam"
+DEFAULT_METHOD = "focused_gradcam"
+"""How saliency maps are made unless said otherwise (`saliency.METHODS`)."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ def write_result(job: Job, item: Explained, finding: Finding, out: Path, *, mode
         "notice": NOTICE, "scan_id": job.scan_id, **finding.to_record(),
         "views": {view.name: view.view_source for view in item.scan.views},
         "counts": {view.name: view.total for view in item.scan.views},
-        "saliency": {"method": METHOD, "layers": model["explained_layers"], "raw_max": item.raw_max},
+        "saliency": {"method": DEFAULT_METHOD, "layers": model["explained_layers"], "raw_max": item.raw_max},
         "model": {
             "run": finding.model.run, "arm": finding.model.arm, "sha256": finding.model_sha256,
             "weights": model["weights"],

@@ -7,8 +7,8 @@ import tensorflow as tf
 
 from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import BACKBONES, BackboneError, build_base
-from bonescan_utils.heads import attach_head, pool, pool_levels
-from bonescan_utils.saliency import METHODS, SaliencyError, enlarge, saliency_in_mask, saliency_map
+from bonescan_utils.heads import attach_head, head_of, pool, pool_levels
+from bonescan_utils.saliency import METHODS, SaliencyError, contrast, enlarge, saliency_in_mask, saliency_map
 from bonescan_utils.weights import WeightsSource
 
 SHAPE = (96, 80, 3)
@@ -116,6 +116,31 @@ def test_every_method_gives_maps_of_the_image(method):
     assert found.maps.shape == IMAGES.shape and np.isfinite(found.maps).all() and found.maps.min() >= 0
 
 
+def test_a_focused_map_is_the_map_times_the_contrast():
+    plain = saliency_map(model_of("vgg16"), IMAGES, backbone="vgg16")
+    focused = saliency_map(model_of("vgg16"), IMAGES, backbone="vgg16", method="focused_gradcam")
+    expected = plain.maps * plain.raw_max[:, None, None] * contrast(IMAGES)
+    np.testing.assert_allclose(focused.maps * focused.raw_max[:, None, None], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_contrast_is_of_spots_and_not_of_plains():
+    image = np.full((1, 40, 40), 100.0)
+    assert contrast(image).max() == 0
+    image[0, 20, 20] = 255
+    assert contrast(image)[0].argmax() == 20 * 40 + 20
+
+
+def test_the_evidence_of_a_local_head_is_what_grad_cam_shows():
+    arm = Arm(name="t", backbone="vgg16", cut="block3_conv3", output="block3_conv3", local_units=4, epochs=1)
+    base = build_base("vgg16", input_shape=(96, 80, 3), output="block3_conv3")
+    model = keras.Model(base.input, head_of(base.output, arm, activation_function="sigmoid"))
+    evidence = keras.Model(model.input, model.get_layer("evidence").output)(np.repeat(IMAGES[..., None], 3, -1))
+    bias = model.get_layer("evidence").get_weights()[1]
+    found = saliency_map(model, IMAGES, backbone="vgg16", layers=["hidden"])
+    expected = enlarge(np.maximum(evidence[..., 0] - bias, 0), IMAGES.shape[1:])
+    np.testing.assert_allclose(found.maps * found.raw_max[:, None, None], expected, rtol=1e-3, atol=1e-4)
+
+
 def test_a_model_without_evidence_gives_an_empty_map():
     model = model_of("vgg16")
     score = model.get_layer("score")
@@ -131,8 +156,8 @@ def test_a_wrong_layer_model_size_or_method_is_named():
     assert saliency_map(model, IMAGES, backbone="vgg16", layers=["block4_pool"]).layers == ("block4_pool",)
     with pytest.raises(SaliencyError, match="not a flat DenseNet121"):
         saliency_map(model, IMAGES, backbone="densenet121")
-    with pytest.raises(SaliencyError, match=r"'scorecam'.*gradcam"):
-        saliency_map(model, IMAGES, backbone="vgg16", method="scorecam")
+    with pytest.raises(SaliencyError, match=r"'occlusion'.*gradcam"):
+        saliency_map(model, IMAGES, backbone="vgg16", method="occlusion")
     with pytest.raises(BackboneError, match=r"\(80, 96\).*takes \(96, 80\)"):
         saliency_map(model, np.zeros((1, 80, 96)), backbone="vgg16", layers=["block4_pool"])
 
