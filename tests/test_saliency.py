@@ -38,6 +38,12 @@ def plain_gradcam(model: keras.Model, layer: str) -> np.ndarray:
     return tf.nn.relu(cells * tf.reduce_sum(weights * activation, axis=-1)).numpy()
 
 
+def local_model() -> keras.Model:
+    arm = Arm(name="t", backbone="vgg16", cut="block3_conv3", output="block3_conv3", local_units=4, epochs=1)
+    base = build_base("vgg16", input_shape=SHAPE, output="block3_conv3")
+    return keras.Model(base.input, head_of(base.output, arm, activation_function="sigmoid"))
+
+
 def multilevel_model(backbone: str) -> tuple[keras.Model, tuple[str, ...]]:
     row = BACKBONES[backbone]
     *taps, output = row.levels
@@ -112,7 +118,7 @@ def test_a_sure_model_is_explained_as_well_and_is_left_as_it_was():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_maps_of_the_image(method):
     rgb = np.repeat(IMAGES[..., None], 3, -1)
-    found = saliency_map(model_of("vgg16"), rgb, backbone="vgg16", method=method)
+    found = saliency_map(local_model(), rgb, backbone="vgg16", method=method, layers=["hidden"])
     assert found.maps.shape == IMAGES.shape and np.isfinite(found.maps).all() and found.maps.min() >= 0
 
 
@@ -131,9 +137,7 @@ def test_contrast_is_of_spots_and_not_of_plains():
 
 
 def test_the_evidence_of_a_local_head_is_what_grad_cam_shows():
-    arm = Arm(name="t", backbone="vgg16", cut="block3_conv3", output="block3_conv3", local_units=4, epochs=1)
-    base = build_base("vgg16", input_shape=(96, 80, 3), output="block3_conv3")
-    model = keras.Model(base.input, head_of(base.output, arm, activation_function="sigmoid"))
+    model = local_model()
     evidence = keras.Model(model.input, model.get_layer("evidence").output)(np.repeat(IMAGES[..., None], 3, -1))
     bias = model.get_layer("evidence").get_weights()[1]
     found = saliency_map(model, IMAGES, backbone="vgg16", layers=["hidden"])
