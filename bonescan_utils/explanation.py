@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,12 @@ import numpy as np
 import pandas as pd
 
 from bonescan_utils.figures import OverlayCase
+from bonescan_utils.localisation import COLUMNS, Truth, foci, froc_table, measures, reference_maps, truth_of
 from bonescan_utils.models import load_model, model_record, predict
+from bonescan_utils.phantom import read_labels, read_lesions
 from bonescan_utils.preprocessing import Prepared, prepare
 from bonescan_utils.results import DEFAULT_METHOD
-from bonescan_utils.saliency import saliency_in_mask, saliency_map
+from bonescan_utils.saliency import contrast, saliency_in_mask, saliency_map
 from bonescan_utils.scan import Scan
 
 OUTCOMES = ("Hit", "Miss", "False alarm")
@@ -192,3 +195,58 @@ def lesion_mask(prepared: Prepared, masks: Masks) -> np.ndarray:
 def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     """Return at most `n` rows at even distances, the first and the last among them."""
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int))]
+
+
+def phantom_truths(explained: Sequence[Explained], paths: Mapping[str, Path]) -> dict[str, Truth]:
+    """Return the truth of each phantom on its model image; a scan without one is left out.
+
+    Args:
+        explained: The scored scans.
+        paths: Scan id -> the scan's file.
+    """
+    found = {}
+    for item in explained:
+        path = paths[item.scan.scan_id]
+        labels, places = read_labels(path), read_labels(path, of="places")
+        if labels is not None and places is not None:
+            found[item.scan.scan_id] = truth_of(item.prepared, labels, places, read_lesions([path]))
+    return found
+
+
+def localise(
+    found: Mapping[str, Sequence[Explained]],
+    truths: Mapping[str, Truth],
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score maps against the truth, beside reference maps of the same scans.
+
+    Args:
+        found: Name of the map, such as its method -> the scored scans; the same scans under every name.
+        truths: From :func:`phantom_truths`; scans without visible lesions count in the FROC only.
+        thresholds: Map -> share of its maximum above which a pixel is marked (`localisation.best_threshold`).
+        seed: Of the random map.
+
+    Returns:
+        A row per scan with visible lesions and map (`localisation.COLUMNS`), and `localisation.froc_table`.
+    """
+    rows: list[dict[str, object]] = []
+    marks: dict[str, list[tuple[str, pd.DataFrame, int]]] = {}
+    for number, items in enumerate(zip(*found.values(), strict=True)):
+        first = items[0]
+        truth = truths.get(first.scan.scan_id)
+        if truth is None:
+            continue
+        maps = {name: (item.saliency, item.raw_max) for name, item in zip(found, items, strict=True)}
+        stands_out = contrast(first.prepared.image[None])[0]
+        references = reference_maps(first.prepared, truth, contrast=stands_out, seed=seed + number)
+        maps |= {name: (values, 1.0) for name, values in references.items()}
+        lesions = len(np.unique(truth.lesions[truth.lesions > 0]))
+        for name, (values, scale) in maps.items():
+            marks.setdefault(name, []).append((first.scan.scan_id, foci(values, truth, scale=scale), lesions))
+            if lesions:
+                cut = (thresholds or {}).get(name, math.nan)
+                row = {"scan_id": first.scan.scan_id, "map": name, "lesions": lesions}
+                rows.append(row | measures(values, truth, threshold=cut))
+    return pd.DataFrame(rows, columns=COLUMNS), froc_table(marks)
