@@ -18,12 +18,10 @@ from bonescan_utils import __version__, provenance
 from bonescan_utils.files import read_json, sha256_file, write_json
 from bonescan_utils.finding import NOTICE, Finding
 from bonescan_utils.profiles import StudyError
+from bonescan_utils.saliency_methods import DEFAULT_METHOD
 
 if TYPE_CHECKING:  # it brings TensorFlow along
     from bonescan_utils.explanation import Explained
-
-DEFAULT_METHOD = "focused_gradcam"
-"""How saliency maps are made unless said otherwise (`saliency.METHODS`)."""
 
 
 @dataclass(frozen=True)

@@ -179,19 +179,6 @@ def enlarge(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return tf.image.resize(np.asarray(maps, np.float32)[..., None], size, method="bilinear")[..., 0].numpy()
 
 
-def saliency_in_mask(saliency: np.ndarray, mask: np.ndarray) -> float:
-    """Share (0-1) of a saliency map's sum that lies inside a mask of the same shape; NaN for an empty map.
-
-    By chance it is the mask's share of the area. Source: "energy-based pointing game", Wang et al.,
-    Score-CAM, CVPR workshops 2020.
-    """
-    saliency, mask = np.asarray(saliency, np.float64), np.asarray(mask, bool)
-    if saliency.shape != mask.shape:
-        raise SaliencyError(f"saliency map {saliency.shape} and mask {mask.shape} differ in shape")
-    total = saliency.sum()
-    return float(saliency[mask].sum() / total) if total > 0 else float("nan")
-
-
 def _cam(class_name: str) -> Maker:
     """A maker of raw class activation maps by one class of tf-keras-vis.
 

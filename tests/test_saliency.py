@@ -8,7 +8,8 @@ import tensorflow as tf
 from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import BACKBONES, BackboneError, build_base
 from bonescan_utils.heads import attach_head, head_of, pool, pool_levels
-from bonescan_utils.saliency import METHODS, SaliencyError, contrast, enlarge, saliency_in_mask, saliency_map
+from bonescan_utils.saliency import METHODS, SaliencyError, contrast, enlarge, saliency_map
+from bonescan_utils.saliency_methods import DEFAULT_METHOD, SALIENCY_METHODS
 from bonescan_utils.weights import WeightsSource
 
 SHAPE = (96, 80, 3)
@@ -129,6 +130,10 @@ def test_a_focused_map_is_the_map_times_the_contrast():
     np.testing.assert_allclose(focused.maps * focused.raw_max[:, None, None], expected, rtol=1e-4, atol=1e-6)
 
 
+def test_the_names_of_the_methods_are_those_that_there_are():
+    assert set(METHODS) == set(SALIENCY_METHODS) and DEFAULT_METHOD in METHODS
+
+
 def test_contrast_is_of_spots_and_not_of_plains():
     image = np.full((1, 40, 40), 100.0)
     assert contrast(image).max() == 0
@@ -173,12 +178,3 @@ def test_enlargement_keeps_cells_where_they_are():
     rows, columns = np.mgrid[:320, :160]
     centre = (rows * large).sum() / large.sum(), (columns * large).sum() / large.sum()
     np.testing.assert_allclose(centre, (2.5 * 32 - 0.5, 1.5 * 32 - 0.5), atol=1e-3)
-
-
-def test_share_in_a_mask():
-    saliency = np.array([[0.0, 1.0], [0.5, 0.5]])
-    mask = np.array([[False, True], [True, False]])
-    assert saliency_in_mask(saliency, mask) == pytest.approx(0.75)
-    assert np.isnan(saliency_in_mask(np.zeros((2, 2)), mask))
-    with pytest.raises(SaliencyError, match="differ in shape"):
-        saliency_in_mask(saliency, mask[:1])
