@@ -161,10 +161,14 @@ def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
 
 def tuned_thresholds(found: Mapping[str, Sequence[Explained]], truths: Mapping[str, Truth]) -> dict[str, float]:
     """Return per map the share of its maximum that marks lesions best (Dice); give it scans of the tuning partition."""
+
+    def usable(items: Sequence[Explained]) -> list[Explained]:
+        known = (item for item in items if item.scan.scan_id in truths)
+        return [item for item in known if truths[item.scan.scan_id].lesions.any()]
+
     return {
         name: best_threshold(
-            [item.saliency for item in items if item.scan.scan_id in truths],
-            [truths[item.scan.scan_id] for item in items if item.scan.scan_id in truths],
+            [item.saliency for item in usable(items)], [truths[item.scan.scan_id] for item in usable(items)]
         )
         for name, items in found.items()
     }
