@@ -15,6 +15,7 @@ from bonescan_utils import provenance, workers
 from bonescan_utils.arms import get_arm
 from bonescan_utils.feature_store import evict
 from bonescan_utils.files import free_bytes, read_json, sha256_file, write_json
+from bonescan_utils.leaks import audit_run, wrote_cohort
 from bonescan_utils.lock import run_lock
 from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters, study_arm
 from bonescan_utils.screen import Screen
@@ -172,6 +173,8 @@ def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataF
             record["steps"][number]["status"] = "running"
             write_json(path, record)
             _one_step(steps, number, record, manifest, screen=screen)
+            if wrote_cohort(steps[number].record()):  # audited before any other step sees it
+                record["audit"] = audit_run(folder, manifest, n_jobs=record["config"]["n_jobs"], screen=screen)
         record |= {"status": "finished", "finished": provenance.now()}
     except KeyboardInterrupt:
         record |= {"status": "stopped", "finished": provenance.now()}
