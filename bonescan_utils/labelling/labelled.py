@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from bonescan_utils.files import write_csv
-from bonescan_utils.labelling.adjudication import adjudication_queue, cohort_labels, image_review, settle
+from bonescan_utils.labelling.adjudication import adjudication_queue, cohort_labels, image_review, report_labels, settle
 from bonescan_utils.labelling.agreement import MIN_REVIEWED, agreement_table, write_agreement
 from bonescan_utils.labelling.lexicon import Lexicon
 from bonescan_utils.labelling.readings import current_decisions, current_readings, read_log, reading_matrix
@@ -71,7 +71,7 @@ def label_manifest(
     _check_target(manifest, out)
     df = read_manifest(manifest, labelled=False)
     log = read_log(review / LOG)
-    readings, reports = current_readings(log), _report_labels(df)
+    readings, reports = current_readings(log), report_labels(df)
     settled = settle(df["scan_id"], readings=readings, decisions=current_decisions(log), reports=reports)
     patients = pd.Series(df["patient_id"].to_numpy(), index=pd.Index(df["scan_id"]))
     matrix, reviewed = reading_matrix(readings), image_review(settled)
@@ -92,14 +92,6 @@ def _check_target(manifest: Path, out: Path) -> None:
         raise LabelError(f"--out {out}: it is the manifest itself; name another file beside it")
     if out.resolve().parent != manifest.resolve().parent:
         raise LabelError(f"--out {out}: expected a file in {manifest.parent}, since its paths are relative to there")
-
-
-def _report_labels(df: pd.DataFrame) -> pd.Series | None:
-    """Returns the label of each report, indexed by `scan_id`, of the scans that have one; None without any."""
-    if "report_label" not in df:
-        return None
-    labels = pd.Series(df["report_label"].to_numpy(), index=pd.Index(df["scan_id"]))
-    return labels[labels != ""] if (labels != "").any() else None
 
 
 def _kappa(row: pd.Series) -> str:
