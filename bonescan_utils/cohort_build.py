@@ -101,7 +101,7 @@ def select_scans(
     out = table.loc[~table["scan_id"].isin(kept["scan_id"]), "scan_id"]
     if out.empty:
         return replace(found, table=table)
-    step = {"step": f"Drawn for this run (n_scans={n_scans})", "n": len(kept), "excluded": len(out)}
+    step = {"step": "Drawn for this run", "n": len(kept), "excluded": len(out)}
     flow = pd.concat([found.flow, pd.DataFrame([step | {"reason": f"{len(out):,} not drawn"}])], ignore_index=True)
     rest = pd.DataFrame({"scan_id": out, "rule": "n_scans", "reason": "not drawn"})
     return replace(found, table=kept, flow=flow, excluded=pd.concat([found.excluded, rest], ignore_index=True))
@@ -147,7 +147,7 @@ def join_flows(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def balance(found: Cohort) -> pd.DataFrame:
-    """Returns how alike the labels are before and after sampling, by tableone's standardised differences.
+    """Returns how alike the labels are before sampling and in the cohort, by tableone's standardised differences.
 
     Returns:
         Characteristic, eligible, sampled: absolute standardised differences between the labels as text; 0.1 or less

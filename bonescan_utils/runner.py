@@ -212,7 +212,7 @@ def _one_step(
 
 
 def _inputs(earlier: Sequence[Step], record: Mapping[str, Any], manifest: pd.DataFrame) -> str:
-    """Return a hash of a step's inputs: the outputs of earlier steps; of the first, the manifest's files and readings."""
+    """Return a hash of a step's inputs: the outputs of earlier steps; of the first, manifest, files, readings."""
     if earlier:
         outputs = [output for step in earlier for output in step.record().get("outputs", [])]
         weights = [source["md5"] or source["weights"] for source in record["weights"].values()]
