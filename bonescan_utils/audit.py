@@ -71,19 +71,22 @@ class Audit:
 
 
 def audit(
-    df: pd.DataFrame, root: str | Path, *, cache: str | Path | None = None, n_jobs: int = -1, progress: bool = True
-) -> Audit:
+    df: pd.DataFrame, root: str | Path, *, images: pd.Series | None = None, cache: str | Path | None = None,
+    n_jobs: int = -1, progress: bool = True,
+) -> Audit:  # fmt: skip
     """Audits a manifest or a cohort.
 
     Args:
         df: scan_id, patient_id, anterior, posterior, metastasis (NA for no label), partition, site, scanner; also
             `person_hint`, or `birth_year` with `study_day`, and `counts_anterior`, if there.
         root: The folder that its paths are relative to.
+        images: Whether the images of a row are compared, indexed as `df`; all if not given.
         cache: Fingerprints made before; see `duplicates.fingerprints`.
         n_jobs: Worker processes; -1 is one per processor.
         progress: Show a progress bar.
     """
-    prints = fingerprints(df, root, cache=cache, n_jobs=n_jobs, progress=progress)
+    compared = df if images is None else df[images]
+    prints = fingerprints(compared, root, cache=cache, n_jobs=n_jobs, progress=progress)
     told = df.reset_index(drop=True).assign(_patient=df["patient_id"].map(patient_key).to_numpy())
     associations, counts = associations_of(told), count_levels(told)
     findings = [
@@ -102,14 +105,15 @@ def audit(
 
 
 def require_no_leak(
-    df: pd.DataFrame, root: str | Path, *, cache: str | Path | None = None, n_jobs: int = -1, progress: bool = True
-) -> Audit:
+    df: pd.DataFrame, root: str | Path, *, images: pd.Series | None = None, cache: str | Path | None = None,
+    n_jobs: int = -1, progress: bool = True,
+) -> Audit:  # fmt: skip
     """Audits a cohort with its partitions before training; see `audit`.
 
     Raises:
         AuditError: There is a leak or a label conflict; the text lists them and says what to do.
     """
-    found = audit(df, root, cache=cache, n_jobs=n_jobs, progress=progress)
+    found = audit(df, root, images=images, cache=cache, n_jobs=n_jobs, progress=progress)
     if len(found.stops):
         lines = [_line(row) for row in found.stops.head(SHOWN).to_dict("records")]
         more = len(found.stops) - SHOWN

@@ -6,7 +6,7 @@ The boxes of the flow add up, and the prevalence before sampling is kept: scores
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from bonescan_utils.cohort_rules import RULES, CohortError, Rule, parse_rules
 from bonescan_utils.files import write_csv, write_json
 from bonescan_utils.intervals import wilson
 from bonescan_utils.manifest import write_manifest
+from bonescan_utils.partitions import assign_partitions, take
 from bonescan_utils.sampling import Sample, draw_sample
 from bonescan_utils.tables import table_one
 
@@ -81,6 +82,31 @@ def build_cohort(df: pd.DataFrame, rules: Sequence[str], *, sampling: str = "non
     )
 
 
+def select_scans(
+    df: pd.DataFrame, rules: Sequence[str] = (), *, sampling: str = "none", n_scans: int = 0, seed: int = 0
+) -> Cohort:
+    """Builds the cohort of a run: rules, sampling, partitions, then so many scans of it as are wanted.
+
+    Args:
+        df: A manifest; partitions that it brings are kept.
+        rules, sampling, seed: See `build_cohort`; the seed is that of the partitions as well.
+        n_scans: Use this many scans, whole patients, in proportion by partition and label; 0 for all.
+
+    Raises:
+        CohortError: See `build_cohort`.
+    """
+    found = build_cohort(df, rules, sampling=sampling, seed=seed)
+    table = found.table.assign(partition=assign_partitions(found.table, seed=seed))
+    kept = take(table, n_scans, seed=seed).reset_index(drop=True) if n_scans else table
+    out = table.loc[~table["scan_id"].isin(kept["scan_id"]), "scan_id"]
+    if out.empty:
+        return replace(found, table=table)
+    step = {"step": "Drawn for this run", "n": len(kept), "excluded": len(out)}
+    flow = pd.concat([found.flow, pd.DataFrame([step | {"reason": f"{len(out):,} not drawn"}])], ignore_index=True)
+    rest = pd.DataFrame({"scan_id": out, "rule": "n_scans", "reason": "not drawn"})
+    return replace(found, table=kept, flow=flow, excluded=pd.concat([found.excluded, rest], ignore_index=True))
+
+
 def _check_columns(df: pd.DataFrame, rule: Rule) -> None:
     for column in RULES[rule.name].columns:
         names = (column,) if isinstance(column, str) else column
@@ -121,7 +147,7 @@ def join_flows(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 
 
 def balance(found: Cohort) -> pd.DataFrame:
-    """Returns how alike the labels are before and after sampling, by tableone's standardised differences.
+    """Returns how alike the labels are before sampling and in the cohort, by tableone's standardised differences.
 
     Returns:
         Characteristic, eligible, sampled: absolute standardised differences between the labels as text; 0.1 or less

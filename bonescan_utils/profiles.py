@@ -45,6 +45,24 @@ def _no_single_fold(folds: int) -> int:
     return folds
 
 
+def _known_rules(rules: list[str]) -> list[str]:
+    """Raise a ValueError for a rule that is unknown."""
+    if rules:
+        from bonescan_utils.cohort_rules import parse_rules
+
+        parse_rules(rules)
+    return rules
+
+
+def _known_sampling(text: str) -> str:
+    """Raise a ValueError for a sampling that is none."""
+    if text != "none":
+        from bonescan_utils.sampling import Sample
+
+        Sample.parse(text, seed=0)
+    return text
+
+
 def _known_method(name: str) -> str:
     """Raise a ValueError for a saliency method that there is not."""
     if name not in SALIENCY_METHODS:
@@ -66,6 +84,14 @@ class StudyConfig(BaseModel):
     manifest: Path = Field(Path("data_manifest.csv"), description="CSV with one row per scan")
     seed: int = Field(2022, ge=0, lt=2**32, description="one seed for partitions, copies, training, bootstrap")
     n_scans: int = Field(0, ge=0, description="use this many scans, whole patients; 0 for all")
+    rules: Annotated[list[str], BeforeValidator(_listed), AfterValidator(_known_rules)] = Field(
+        [], description="rules that a scan must meet, in their order, such as adult:18"
+    )
+    sampling: Annotated[str, AfterValidator(_known_sampling)] = Field(
+        "none", description="none, random:500 or matched:500 scans of each label"
+    )
+    reader: str = Field("", pattern=r"^[A-Za-z0-9_-]{0,32}$", description="code name of who reads scans; '' for nobody")
+    n_review: int = Field(100, ge=1, le=100_000, description="scans drawn for image review")
     layout: Literal["side_by_side", "anterior", "posterior", "squash224"] = Field(
         "side_by_side", description="how the two views become one image"
     )
@@ -105,7 +131,7 @@ PROFILES: dict[str, dict[str, Any]] = {
 }
 """What each profile sets; all else is the default of StudyConfig."""
 
-NEVER_STALE = frozenset({"run_dir", "manifest", "n_jobs", "weights_dir", "scheduler"})
+NEVER_STALE = frozenset({"run_dir", "manifest", "n_jobs", "weights_dir", "scheduler", "reader"})
 """Parameters of which a new value does not by itself make a result stale (what they point to may)."""
 
 

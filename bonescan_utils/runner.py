@@ -15,6 +15,8 @@ from bonescan_utils import provenance, workers
 from bonescan_utils.arms import get_arm
 from bonescan_utils.feature_store import evict
 from bonescan_utils.files import free_bytes, read_json, sha256_file, write_json
+from bonescan_utils.labelling.readings import LOG
+from bonescan_utils.leaks import audit_run, wrote_cohort
 from bonescan_utils.lock import run_lock
 from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters, study_arm
 from bonescan_utils.screen import Screen
@@ -172,6 +174,8 @@ def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataF
             record["steps"][number]["status"] = "running"
             write_json(path, record)
             _one_step(steps, number, record, manifest, screen=screen)
+            if wrote_cohort(steps[number].record()):  # audited before any other step sees it
+                record["audit"] = audit_run(folder, manifest, n_jobs=record["config"]["n_jobs"], screen=screen)
         record |= {"status": "finished", "finished": provenance.now()}
     except KeyboardInterrupt:
         record |= {"status": "stopped", "finished": provenance.now()}
@@ -208,14 +212,16 @@ def _one_step(
 
 
 def _inputs(earlier: Sequence[Step], record: Mapping[str, Any], manifest: pd.DataFrame) -> str:
-    """Return a hash of a step's inputs: the outputs of earlier steps; of the first, the manifest's files."""
+    """Return a hash of a step's inputs: the outputs of earlier steps; of the first, manifest, files, readings."""
     if earlier:
         outputs = [output for step in earlier for output in step.record().get("outputs", [])]
         weights = [source["md5"] or source["weights"] for source in record["weights"].values()]
         return provenance.digest([weights, [(output["path"], output["sha256"]) for output in outputs]])
     root = Path(manifest.attrs["path"]).parent
     names = [name for column in ("anterior", "posterior") for name in manifest[column] if name]
-    return provenance.digest([record["manifest"]["sha256"], provenance.files_state(root / name for name in names)])
+    return provenance.digest(
+        [record["manifest"]["sha256"], provenance.files_state(root / name for name in [*names, LOG])]
+    )
 
 
 def _first_record(

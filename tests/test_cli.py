@@ -17,7 +17,8 @@ from bonescan_utils.execution import CellError
 from bonescan_utils.weights import WeightsError
 
 COMMANDS = [
-    "ingest", "audit", "label", "review", "check", "run", "predict", "report", "export", "phantom", "plan", "doctor",
+    "ingest", "audit", "label", "review", "adjudicate", "check", "run", "predict", "report", "export", "phantom",
+    "plan", "doctor",
 ]  # fmt: skip
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bonescan_utils.cohort_build import CohortError, balance, build_cohort, join_flows, write_cohort
+from bonescan_utils.cohort_build import CohortError, balance, build_cohort, join_flows, select_scans, write_cohort
 from bonescan_utils.cohort_rules import DEFAULT_RULES, RULES, parse_rules
 from bonescan_utils.files import read_csv, read_json
 from bonescan_utils.flow import check_flow, plot_flow
@@ -227,3 +227,26 @@ def test_flows_join_where_their_numbers_meet() -> None:
     assert list(joined["n"]) == [12, 12, 10]
     with pytest.raises(ValueError, match="do not join"):
         join_flows(first, second.iloc[1:])
+
+
+@settings(max_examples=12, deadline=None)
+@given(st.integers(0, 99), st.sampled_from(["none", "random:8", "matched:8"]), st.integers(0, 60))
+def test_the_scans_of_a_run_add_up_and_each_patient_has_one_partition(seed: int, sampling: str, n_scans: int) -> None:
+    each = 2 if sampling == "none" else 1  # scans of a patient
+    df = scans(60, seed=seed).assign(patient_id=[f"P{at // each:03d}" for at in range(60)])
+    df.loc[:5, "age"] = 12.0
+    found = select_scans(df, ["adult:18"], sampling=sampling, n_scans=n_scans, seed=seed)
+    check_flow(found.flow)
+    assert sorted([*found.table["scan_id"], *found.excluded["scan_id"]]) == list(df["scan_id"])
+    assert len(found.table) == found.flow["n"].iloc[-1] and (not n_scans or len(found.table) <= n_scans)
+    assert set(found.table["partition"]) <= {"train", "tuning", "test"} and found.prevalence["n"].iloc[0] == 54
+    assert (found.table.groupby("patient_id")["partition"].nunique() == 1).all()
+
+
+def test_without_rules_all_scans_are_used_and_given_partitions_kept() -> None:
+    df = scans(12).assign(partition=["train", "test", "tuning"] * 4)
+    found = select_scans(df, seed=3)
+    pd.testing.assert_series_equal(found.table["partition"], df["partition"])
+    assert (
+        found.excluded.empty and list(found.flow["n"]) == [12] and list(found.table["scan_id"]) == list(df["scan_id"])
+    )

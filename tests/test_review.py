@@ -423,3 +423,24 @@ def test_the_notebook_is_one_that_runs(small_cohort: SmallCohort, tmp_path: Path
         if cell["cell_type"] == "code":
             exec(compile(cell["source"], "cell", "exec"), names)
     assert names["scan_ids"] == ["s0001"] and list(names["matrix"].columns) == ["A", "B"]  # type: ignore[attr-defined]
+
+
+def test_in_a_cohort_nobody_reads_without_a_front_end_and_strangers_do_not_count(
+    small_cohort: SmallCohort, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cohort, root = small_cohort.df.assign(report_label=["positive", "negative"] * 4), small_cohort.root
+    panel = notebook.cohort_panel(cohort, root, reader="A", n_review=3, seed=1)
+    assert panel.panel is None and "set `reader`" in panel.note and len(panel.order) == 3
+    assert [len(table) for table in notebook.cohort_agreement(cohort, root, seed=1)] == [0, 0]
+    monkeypatch.setattr(notebook, "has_front_end", lambda: True)
+    panel = notebook.cohort_panel(cohort, root, reader="A", n_review=3, seed=1)
+    assert set(panel.order) == set(notebook.cohort_panel(cohort, root, reader="B", n_review=3, seed=1).order)
+    for scan_id, other in zip(cohort["scan_id"], ["abnormal", "normal"] * 4, strict=True):
+        for reader in "AB":
+            reading = "normal" if (reader, scan_id) == ("B", "s0002") else other
+            append_event(root / "review/readings.csv", reader=reader, scan_id=scan_id, action="read", reading=reading)
+    append_event(root / "review/readings.csv", reader="A", scan_id="elsewhere", action="read", reading="normal")
+    table, differing = notebook.cohort_agreement(cohort, root, seed=1)
+    rows = table.set_index("comparison")
+    assert rows.loc["A vs B", "n"] == 8 and rows.loc["A vs B", "observed"] == 7 / 8
+    assert list(differing["scan_id"]) == ["s0002"]

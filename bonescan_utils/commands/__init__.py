@@ -15,7 +15,8 @@ OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 """Exit codes: done; a failure of ours or of the machine; input that cannot be used as it is; stopped."""
 
 COMMANDS = (
-    "ingest", "audit", "label", "review", "check", "run", "predict", "report", "export", "phantom", "plan", "doctor",
+    "ingest", "audit", "label", "review", "adjudicate", "check", "run", "predict", "report", "export", "phantom",
+    "plan", "doctor",
 )  # fmt: skip
 """In the order of `bonescan --help`."""
 

@@ -27,9 +27,6 @@ UNUSABLE = {"1654", "779", "722"}
 """No skeleton can be seen (a blur, a mostly blank frame, noise)."""
 CHILD = {"1240"}
 
-EXPECTED = {"scans": 3247, "abnormal_anterior": 1183, "abnormal_posterior": 1053}
-"""What the files of the download give; the paper has one fewer abnormal in each view."""
-
 _MAX_XML = 1 << 20
 _BOX_COLUMNS = ["scan_id", "view", "name", "x_min", "y_min", "x_max", "y_max"]
 

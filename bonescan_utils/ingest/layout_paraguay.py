@@ -11,8 +11,6 @@ from pathlib import Path
 
 from bonescan_utils.ingest.layout import Layout, PublicScan
 
-EXPECTED = {"scans": 291, "metastasis": 60}
-
 _WITHOUT = re.compile(r"(^|[^a-z])(no|sin|without|free|normal|negativ|healthy|sano)", re.IGNORECASE)
 _WITH = re.compile(r"metast|positiv", re.IGNORECASE)
 _VIEWS = {"anterior": re.compile(r"ant", re.IGNORECASE), "posterior": re.compile(r"post", re.IGNORECASE)}

@@ -17,8 +17,8 @@ from typing import Any
 from bonescan_utils.files import CsvError, read_text_csv
 from bonescan_utils.ingest.keys import Pseudonyms
 from bonescan_utils.ingest.vocabulary import primary_cancer
+from bonescan_utils.labelling.engine import LABELS
 
-LABELS = ("positive", "negative", "uncertain", "historical", "none")
 _ACCESSION = re.compile(r"accession([ _]?(no|number|id))?", re.IGNORECASE)
 _NUMBER = re.compile(r"patient([ _]?(no|number|id))|hospital[ _]?(no|number|id)|mrn", re.IGNORECASE)
 _DATE = re.compile(r"(study|exam|report|scan)?[ _]?date", re.IGNORECASE)

@@ -83,6 +83,14 @@ def _verdict(said: list[str], decision: str, report: str, label: str) -> tuple[s
     return "", "", f"report label {label}" if label else "neither report label nor reading", False
 
 
+def report_labels(df: pd.DataFrame) -> pd.Series | None:
+    """Returns the label of each report, indexed by `scan_id`, of the scans that have one; None without any."""
+    if "report_label" not in df:
+        return None
+    labels = pd.Series(df["report_label"].to_numpy(), index=pd.Index(df["scan_id"]))
+    return labels[labels != ""] if (labels != "").any() else None
+
+
 def image_review(settled: pd.DataFrame) -> pd.Series:
     """Returns what image review says of each scan that readers settled, blind to the report: indexed by `scan_id`.
 

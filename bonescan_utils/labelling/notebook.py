@@ -1,17 +1,28 @@
-"""Notebook: the small notebook that `bonescan review` opens: the panel, then agreement and what is left to settle."""
+"""Notebook: image review in notebooks: the panel, agreement, and the small notebook that `bonescan review` opens."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pandas as pd
 
 from bonescan_utils.files import write_json
-from bonescan_utils.labelling.readings import check_reader
+from bonescan_utils.labelling.adjudication import image_review, report_labels, settle
+from bonescan_utils.labelling.agreement import agreement_table, disagreements, reviewed_sample
+from bonescan_utils.labelling.readings import (
+    LOG,
+    check_reader,
+    current_decisions,
+    current_readings,
+    read_log,
+    reading_matrix,
+)
 from bonescan_utils.labelling.review import ReviewPanel
 from bonescan_utils.loading import load_scan
 from bonescan_utils.manifest import read_manifest
+from bonescan_utils.scan import Scan
+from bonescan_utils.viewer.widget import has_front_end
 
 
 def manifest_panel(
@@ -27,13 +38,52 @@ def manifest_panel(
         adjudicate: The readings settle disagreements.
     """
     df = read_manifest(manifest)
-    rows = df[["scan_id", "anterior", "posterior"]].to_dict("records")
-    files = {row["scan_id"]: {str(name): cell for name, cell in row.items()} for row in rows}
-    root = Path(manifest).parent
     chosen = list(scan_ids) if len(scan_ids) or adjudicate else list(df["scan_id"])
     return ReviewPanel(
-        chosen, lambda scan_id: load_scan(files[scan_id], root), log=log, reader=reader, adjudicate=adjudicate
+        chosen, _loader(df, Path(manifest).parent), log=log, reader=reader, adjudicate=adjudicate
     )  # fmt: skip
+
+
+def cohort_panel(cohort: pd.DataFrame, root: str | Path, *, reader: str, n_review: int, seed: int) -> ReviewPanel:
+    """Returns the panel of a random sample of a cohort, the same for all readers; a note where nobody looks on.
+
+    Args:
+        cohort: scan_id, patient_id, anterior, posterior.
+        root: The folder that its paths are relative to; the readings are in `review/` there.
+        reader: Code name of the reader; '' for nobody.
+        n_review: Scans of the sample; whole patients.
+        seed: Seed of the sample.
+    """
+    sample = reviewed_sample(list(cohort["scan_id"]), list(cohort["patient_id"]), n_review, seed=seed)
+    who = reader if has_front_end() else ""
+    return ReviewPanel(sample, _loader(cohort, Path(root)), log=Path(root) / LOG, reader=who)
+
+
+def cohort_agreement(cohort: pd.DataFrame, root: str | Path, *, seed: int) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Returns the agreement of the readings so far, and the disagreements; empty tables before there is any.
+
+    Args:
+        cohort: scan_id, patient_id, and `report_label` if known; readings of other scans are left aside.
+        root: The folder of the manifest.
+        seed: Seed of the resamples.
+    """
+    log, ids = read_log(Path(root) / LOG), cohort["scan_id"]
+    readings, decisions = (
+        table[table["scan_id"].isin(ids)] for table in (current_readings(log), current_decisions(log))
+    )
+    reports = report_labels(cohort)
+    settled = settle(ids, readings=readings, decisions=decisions, reports=reports)
+    patients = pd.Series(cohort["patient_id"].to_numpy(), index=pd.Index(ids))
+    matrix, reviewed = reading_matrix(readings), image_review(settled)
+    table = agreement_table(matrix, patients, reports=reports, reviewed=reviewed, seed=seed)
+    return table, disagreements(matrix, reports=reports)
+
+
+def _loader(df: pd.DataFrame, root: Path) -> Callable[[str], Scan]:
+    """Returns what loads a scan by its id; of the table, only the paths of the images are kept."""
+    rows = df[["scan_id", "anterior", "posterior"]].to_dict("records")
+    files = {row["scan_id"]: {str(name): cell for name, cell in row.items()} for row in rows}
+    return lambda scan_id: load_scan(files[scan_id], root)
 
 
 def patients_of(manifest: str | Path) -> pd.Series:

@@ -21,6 +21,8 @@ import pandas as pd
 from bonescan_utils.files import defuse, parse_csv, safe_text
 from bonescan_utils.labelling.reports import LabelError
 
+LOG = "review/readings.csv"
+"""The log of a cohort, beside its manifest."""
 LOG_COLUMNS = ("time", "reader", "scan_id", "action", "reading", "regions", "undoes", "event")
 READINGS = ("abnormal", "normal", "unsure")
 REGIONS = ("skull", "spine", "ribs", "sternum", "shoulder girdle", "arms", "pelvis", "legs")

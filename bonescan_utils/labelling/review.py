@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import html
-import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets  # type: ignore[import-untyped]
-import numpy as np
-from PIL import Image
 
 from bonescan_utils.labelling.readings import (
     READINGS,
@@ -28,11 +25,11 @@ from bonescan_utils.labelling.readings import (
     read_log,
 )  # fmt: skip
 from bonescan_utils.labelling.reports import LabelError
-from bonescan_utils.pictures import SHORT, SIDES, WINDOW
-from bonescan_utils.scan import VIEWS, Scan, ScanError, View
+from bonescan_utils.pictures import darkest
+from bonescan_utils.scan import VIEWS, Scan, ScanError
+from bonescan_utils.viewer.pixels import Window, encoded, grey
+from bonescan_utils.viewer.widget import HEIGHT_PX, view_caption
 
-HEIGHT_PX = 760
-"""Height of a view on the screen."""
 KEYS = {"a": "abnormal", "n": "normal", "u": "unsure"}
 UNDO_KEY = "z"
 STYLES = {"abnormal": "danger", "normal": "success", "unsure": "warning"}
@@ -180,7 +177,7 @@ class ReviewPanel:
         choices = widgets.HBox(list(self.buttons.values()))
         title = widgets.HTML("<b>Lesion regions</b> (first), then the reading")
         controls = [self.heading, self.progress, title, *rows, choices, widgets.HBox([self.back, self.skip])]
-        films = [widgets.VBox([widgets.HTML(_caption(view)), self.pictures[view]]) for view in VIEWS]
+        films = [widgets.VBox([widgets.HTML(view_caption(view)), self.pictures[view]]) for view in VIEWS]
         left = widgets.VBox([*controls, self.keys, self.black])
         right = widgets.HBox(films, layout={"margin": "0 0 0 16px"})
         return widgets.HBox([left, right], layout={"flex_flow": "row wrap"})
@@ -234,7 +231,7 @@ class ReviewPanel:
     def _draw(self) -> None:
         """Draws both views, one grey scale for both."""
         views = {view.name: view for view in self._scan.views} if self._scan else {}
-        black = _black(list(views.values())) * self.black.value
+        window = Window(0, darkest({name: view.counts for name, view in views.items()}) * self.black.value)
         for name, box in self.pictures.items():
             box.layout.display = None if name in views else "none"
             if name in views:
@@ -244,29 +241,9 @@ class ReviewPanel:
                     f"{HEIGHT_PX}px",
                     f"{HEIGHT_PX * columns * wide / rows / tall:.0f}px",
                 )
-                box.value = _png(views[name].counts, black)
+                box.value = encoded(grey(views[name].counts, window), compress_level=1)
 
 
 def shuffled(scan_ids: Sequence[str], reader: str) -> list[str]:
     """Returns the ids in an order that depends on each id and the reader only, and tells nothing of the scans."""
     return sorted(scan_ids, key=lambda scan_id: hashlib.sha256(f"{reader}\0{scan_id}".encode()).digest())
-
-
-def _black(views: list[View]) -> float:
-    """Counts drawn black: a high percentile of the filled pixels of both views."""
-    filled = np.concatenate([view.counts[view.counts > 0].ravel() for view in views] or [np.ones(1)])
-    return max(1.0, float(np.percentile(filled, WINDOW))) if len(filled) else 1.0
-
-
-def _png(counts: np.ndarray, black: float) -> bytes:
-    """Returns counts (rows, columns) as a reversed grey PNG file: 0 is white, `black` and above is black."""
-    grey = np.round(255 * (1 - np.clip(counts / black, 0, 1))).astype(np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(grey).save(stream, format="PNG", compress_level=1)
-    return stream.getvalue()
-
-
-def _caption(view: str) -> str:
-    """Returns the name of a view between the patient's sides."""
-    left, right = SIDES[view]
-    return f'<div style="text-align:center">{left} &nbsp;&nbsp; <b>{SHORT[view]}</b> &nbsp;&nbsp; {right}</div>'

@@ -143,7 +143,7 @@ class ScanViewer:
             pairs[3],
             self.facts,
         ]
-        films = [widgets.VBox([widgets.HTML(_caption(view)), self.pictures[view]]) for view in VIEWS]
+        films = [widgets.VBox([widgets.HTML(view_caption(view)), self.pictures[view]]) for view in VIEWS]
         right = widgets.VBox([self.heading, widgets.HBox(films)], layout={"margin": "0 0 0 16px"})
         return widgets.HBox([widgets.VBox(controls), right], layout={"flex_flow": "row wrap"})
 
@@ -249,7 +249,7 @@ def _line(scan: ViewedScan) -> str:
     return f"{scan.scan_id}  {format_number(scan.y_score)}  {scan.outcome}"
 
 
-def _caption(view: str) -> str:
+def view_caption(view: str) -> str:
     """Return the name of a view between the patient's sides."""
     left, right = SIDES[view]
     return f'<div style="text-align:center">{left} &nbsp;&nbsp; <b>{SHORT[view]}</b> &nbsp;&nbsp; {right}</div>'
