@@ -185,7 +185,7 @@ def test_a_report_needs_no_tensorflow() -> None:
 
 def test_a_column_of_numbers_without_any_is_read_as_numbers(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
-    assert run.table("auroc_by_primary")["estimate"].isna().all()
+    assert run.table("auroc_by_visible_lesions")["estimate"].isna().all()
     assert run.has("flow") and not run.has("nothing")
 
 

@@ -130,6 +130,12 @@ def _structure(arm: Arm) -> str:
         return f"frozen {title}, the mean activations of {layers} joined, logistic head"
     if arm.frozen:
         return f"frozen {title}, global {POOLING_TEXT[arm.pooling]} pooling, logistic head"
+    if arm.local_units:
+        return (
+            f"{title} frozen up to {arm.cut}; trained on it, a 3 x 3 convolution of {arm.local_units} units (ReLU,"
+            f" dropout {arm.dropout:g} before it), evidence for each place, and one sigmoid output of the mean of the"
+            " highest hundredth of places"
+        )
     return (
         f"{title} trained from {arm.cut} on, global {POOLING_TEXT[arm.pooling]} pooling, {arm.dense_units} hidden"
         f" units (ReLU), dropout {arm.dropout:g}, one sigmoid output"
