@@ -72,7 +72,7 @@ def make_tables(bad: str) -> dict[str, pd.DataFrame]:
         "roc_proposed": evaluation.roc_table(mine),
         "roc_band_proposed": roc_band_table(mine, seed=0, points=5, n_boot=100),
         "confusion_proposed": evaluation.confusion_table(mine, thresholds),
-        "auroc_by_visible_lesions": pd.DataFrame(
+        "auroc_by_site": pd.DataFrame(
             groups, columns=["arm", "group", "estimate", "ci_low", "ci_high", "method", "n", "n_positive", "note"]
         ),
         "trivial_predictions": mine,

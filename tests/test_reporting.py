@@ -153,7 +153,9 @@ def test_methods_follow_the_settings() -> None:
 
 def test_methods_describe_the_arm_that_was_trained(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
-    assert "frozen VGG16, the mean activations of block3_conv3" in said_of(run)
+    assert "VGG16 frozen up to block3_conv3; trained on it, a 3 x 3 convolution of 64 units" in said_of(run)
+    multilevel = record_of(weights={"vgg16_multilevel": {"weights": "imagenet"}})
+    assert "frozen VGG16, the mean activations of block3_conv3" in said_of(multilevel)
     finetuned = record_of(weights={"vgg16_finetuned": {"weights": "imagenet"}})
     assert "VGG16 trained from" in said_of(finetuned) and "AdamW" in said_of(finetuned)
 
@@ -185,7 +187,7 @@ def test_a_report_needs_no_tensorflow() -> None:
 
 def test_a_column_of_numbers_without_any_is_read_as_numbers(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
-    assert run.table("auroc_by_visible_lesions")["estimate"].isna().all()
+    assert run.table("auroc_by_site")["estimate"].isna().all()
     assert run.has("flow") and not run.has("nothing")
 
 
