@@ -216,7 +216,8 @@ def open_run(run_dir: str | Path, step: str, *, needs: tuple[str, ...] = ()) -> 
     run = Run(Path(run_dir).expanduser().resolve(), step)
     for name in needs:
         run.need(name)
-    pd.set_option("display.precision", 3, "display.max_colwidth", 90)  # for tables shown in the notebook
+    # for tables shown in the notebook; the list of what it wrote is shown whole
+    pd.set_option("display.precision", 3, "display.max_colwidth", 90, "display.max_rows", 200)
     for folder in ("tables", "figures", "steps"):
         (run.folder / folder).mkdir(parents=True, exist_ok=True)
     return run
