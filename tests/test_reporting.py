@@ -175,7 +175,7 @@ def test_methods_follow_the_settings() -> None:
 
 def test_methods_describe_the_arm_that_was_trained(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
-    assert "VGG16 frozen up to block3_conv3; trained on it, a 3 x 3 convolution of 64 units" in said_of(run)
+    assert "VGG16 frozen up to block3_conv3, a trained head that judges each place by itself" in said_of(run)
     multilevel = record_of(weights={"vgg16_multilevel": {"weights": "imagenet"}})
     assert "frozen VGG16, the mean activations of block3_conv3" in said_of(multilevel)
     finetuned = record_of(weights={"vgg16_finetuned": {"weights": "imagenet"}})
