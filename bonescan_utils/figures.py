@@ -176,14 +176,14 @@ def plot_calibration(
     Args:
         calibration: `arm, mean_score, observed, ci_low, ci_high, n` (`evaluation.calibration_table`).
         weights: arm -> kind of its starting weights.
-        summary: `arm, metric, estimate, ci_low, ci_high` with slope, intercept and ECE, written into the panels
+        summary: `arm, metric, estimate, ci_low, ci_high` with slope, intercept and ECE, written below the panels
             (`calibration.calibration_metrics`).
         note: one more line at the foot.
     """
     check_columns(calibration, ["arm", "mean_score", "observed", "ci_low", "ci_high"], "the calibration table")
     arms = arms_of(calibration)
     rows, columns = grid_of(len(arms), 3)
-    fig = new_figure(max(COLUMN_MM, PAGE_MM * columns / 3), 66 * rows + 6)
+    fig = new_figure(max(COLUMN_MM, PAGE_MM * columns / 3), (66 if summary is None else 75) * rows + 6)
     for ax, arm in zip(fig.subplots(rows, columns, squeeze=False).flat, arms, strict=False):
         points = calibration[calibration["arm"] == arm]
         style = arm_style(arm, arms, weights)
@@ -197,7 +197,8 @@ def plot_calibration(
             words = [
                 f"{name} {interval_text(metric_row(summary, arm, name))}" for name in ("slope", "intercept", "ECE")
             ]
-            ax.text(1.0, 0.02, "\n".join(words), ha="right", fontsize=6, linespacing=1.3)
+            below: Any = {"transform": ax.transAxes, "va": "top", "ha": "center"}
+            ax.text(0.5, -0.25, "\n".join(words), fontsize=6, linespacing=1.3, **below)
     hide_empty(fig)
     return add_footnote(fig, "Bins of equally many scans.", weights_sentence(arms, weights), note)
 

@@ -111,6 +111,7 @@ class StudyConfig(BaseModel):
     scheduler: str = Field("", description="address of a Dask scheduler; '' to work on this machine only")
     n_boot: int = Field(2000, ge=50, le=100_000, description="bootstrap samples for intervals")
     n_examples: int = Field(3, ge=1, le=12, description="scans a row of the Grad-CAM figures")
+    n_robustness: int = Field(60, ge=0, description="test scans of the robustness check; 0 for none")
     methods: Annotated[list[MethodName], BeforeValidator(_listed)] = Field(
         ["focused_gradcam", "gradcam", "layercam"], description="saliency methods to score against lesion truth"
     )
@@ -125,6 +126,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "copies": 1,
         "epochs": 4,
         "n_boot": 200,
+        "n_robustness": 20,
     },
     "study": {},
     "full": {"arms": [*SIX_ARMS, *EQUAL_ARMS]},

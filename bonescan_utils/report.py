@@ -20,6 +20,11 @@ ALLOWED_TAGS = frozenset(
 )
 REPORT_PAGE = "report.html"
 """The report of a run, in its folder (`reporting.page`)."""
+OTHER_PAGES = {
+    REPORT_PAGE: "all in one page, with methods and reporting checklists",
+    "gallery.html": "scans to leaf through",
+}
+"""Pages in a run's folder that its first page leads to where they are there, and what is on them."""
 INDEX_FIGURES = ("roc", "grad_cam")
 """Figures that a run's first page shows, where there are any."""
 SUMMARY_COLUMNS = ("Arm", "Starting weights", "Scans (positive)", "AUROC", "Sensitivity", "Specificity", "F1")
@@ -68,8 +73,8 @@ def write_index(page: Path, *, record: Mapping[str, Any], links: Sequence[tuple[
         *((f"Weights of {name}", source["weights"]) for name, source in record["weights"].items()),
         ("Finished", record.get("finished", "")),
     ]
-    if (page.parent / REPORT_PAGE).exists():
-        rows.append((f'<a href="{REPORT_PAGE}">report</a>', "all in one page, with methods and reporting checklists"))
+    there = {name: about for name, about in OTHER_PAGES.items() if (page.parent / name).exists()}
+    rows += [(f'<a href="{name}">{name.removesuffix(".html")}</a>', about) for name, about in there.items()]
     body = "<h1>Bone scan study</h1>" + _summary(page.parent, record) + _table(rows)
     body += "".join(_picture(page.parent / "figures" / f"{name}.png") for name in INDEX_FIGURES)
     body += "<h2>Made from</h2>" + _table([(html.escape(str(name)), html.escape(str(value))) for name, value in facts])

@@ -149,16 +149,20 @@ class Run:
         rows = self.cohort.set_index("scan_id")
         return {name: read_truth(self.data_root / str(rows.loc[name, "anterior"])) for name in scan_ids}
 
+    def lesions(self) -> pd.DataFrame | None:
+        """Return the findings of phantoms, one row each (`phantom.read_lesions`); None of a cohort without truth."""
+        from bonescan_utils.phantom import read_lesions
+
+        return read_lesions(self.data_root / name for name in self.cohort["anterior"]) if self.synthetic else None
+
     def lesion_bands(self) -> pd.Series:
         """Return each scan's band of visible metastases, indexed by scan_id; `unknown` without truth."""
         from bonescan_utils.lesions import lesion_bands, visible_lesions
-        from bonescan_utils.phantom import read_lesions
 
-        cohort = self.cohort
-        if not self.synthetic:
-            return pd.Series("unknown", index=pd.Index(cohort["scan_id"]), name="visible_lesions")
-        lesions = read_lesions(self.data_root / name for name in cohort["anterior"])
-        return lesion_bands(visible_lesions(lesions, cohort["scan_id"]))
+        scan_ids, lesions = self.cohort["scan_id"], self.lesions()
+        if lesions is None:
+            return pd.Series("unknown", index=pd.Index(scan_ids), name="visible_lesions")
+        return lesion_bands(visible_lesions(lesions, scan_ids))
 
     @property
     def synthetic(self) -> bool:
@@ -217,7 +221,8 @@ def open_run(run_dir: str | Path, step: str, *, needs: tuple[str, ...] = ()) -> 
     run = Run(Path(run_dir).expanduser().resolve(), step)
     for name in needs:
         run.need(name)
-    pd.set_option("display.precision", 3, "display.max_colwidth", 90)  # for tables shown in the notebook
+    # for tables shown in the notebook; the list of what it wrote is shown whole
+    pd.set_option("display.precision", 3, "display.max_colwidth", 90, "display.max_rows", 200)
     for folder in ("tables", "figures", "steps"):
         (run.folder / folder).mkdir(parents=True, exist_ok=True)
     return run

@@ -28,6 +28,8 @@ PROTOCOL_TEXT = {"": "", "finetuned": " fine-tuned", "multilevel": " multi-level
 METRIC_TEXT = {"accuracy": "Accuracy", "balanced_accuracy": "Balanced accuracy", "Brier": "Brier score"} | {
     "sensitivity": "Sensitivity",
     "specificity": "Specificity",
+    "Youden": "Youden's J",
+    "kappa": "Cohen's kappa",
 }
 
 

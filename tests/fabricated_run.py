@@ -12,6 +12,7 @@ from test_evaluation import make_predictions
 
 from bonescan_utils import evaluation
 from bonescan_utils.files import write_csv, write_json
+from bonescan_utils.operating_points import roc_band_table
 
 ARMS = ["proposed", "resnet50"]
 HOSTILE = "<script>alert('x')</script><img src=http://evil.example/a.png onerror=alert(1)>$\\frac$"
@@ -69,8 +70,9 @@ def make_tables(bad: str) -> dict[str, pd.DataFrame]:
         "metrics": metrics,
         "metrics_proposed": metrics[metrics["arm"] == "proposed"],
         "roc_proposed": evaluation.roc_table(mine),
+        "roc_band_proposed": roc_band_table(mine, seed=0, points=5, n_boot=100),
         "confusion_proposed": evaluation.confusion_table(mine, thresholds),
-        "auroc_by_primary": pd.DataFrame(
+        "auroc_by_site": pd.DataFrame(
             groups, columns=["arm", "group", "estimate", "ci_low", "ci_high", "method", "n", "n_positive", "note"]
         ),
         "trivial_predictions": mine,

@@ -68,5 +68,11 @@ def test_the_first_page_leads_to_the_others(tmp_path: Path) -> None:
     }  # fmt: skip
     write_index(tmp_path / "index.html", record=record, links=[("01 cohort", "notebooks/01_cohort.html")])
     text = (tmp_path / "index.html").read_text()
+    assert "gallery.html" not in text and "report.html" not in text
+    for name in ("report.html", "gallery.html"):
+        (tmp_path / name).write_text("")
+    write_index(tmp_path / "index.html", record=record, links=[("01 cohort", "notebooks/01_cohort.html")])
+    text = (tmp_path / "index.html").read_text()
+    assert 'href="gallery.html"' in text and 'href="report.html"' in text
     assert 'href="notebooks/01_cohort.html"' in text and "&lt;quick&gt;" in text
     assert "Weights of vgg16" in text and "random" in text and "done" in text

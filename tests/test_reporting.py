@@ -18,7 +18,7 @@ from bonescan_utils import cli
 from bonescan_utils.files import write_csv
 from bonescan_utils.profiles import StudyError
 from bonescan_utils.reporting import cards
-from bonescan_utils.reporting.catalogue import numbered
+from bonescan_utils.reporting.catalogue import drawings_of, numbered
 from bonescan_utils.reporting.limits import limitations
 from bonescan_utils.reporting.methods import methods
 from bonescan_utils.reporting.page import left_out, report_page, write_report
@@ -85,6 +85,28 @@ def test_a_figure_without_its_table_is_said_to_be_left_out(hostile: Path) -> Non
     run = read_run(hostile)
     assert any("tables/net_benefit.csv" in line for line in left_out(run))
     assert not any("flow" in line for line in left_out(run))
+
+
+def test_two_tables_that_are_missing_are_both_named(hostile: Path) -> None:
+    assert any("tables/roc.csv, tables/roc_band.csv" in line for line in left_out(read_run(hostile)))
+
+
+def test_every_figure_made_from_tables_can_be_drawn_again(tmp_path: Path) -> None:
+    drawn = {drawing.name: drawing for drawing in drawings_of(read_run(make_run(tmp_path / "run"))) if drawing.needs}
+    assert "robustness" in drawn and all(drawing.draw for drawing in drawn.values())
+
+
+def test_robustness_is_drawn_from_its_table(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    rows = [("unperturbed", 0.9), ("flip", 0.8), ("only border", 0.5)]
+    table = pd.DataFrame(rows, columns=["perturbation", "estimate"]).assign(arm="proposed", level=float("nan"), n=60)
+    table = table.assign(ci_low=table["estimate"] - 0.1, ci_high=table["estimate"] + 0.1)
+    write_csv(folder / "tables" / "robustness.csv", table)
+    run = read_run(folder)
+    (drawing,) = (each for each in drawings_of(run) if each.name == "robustness")
+    figure = drawing.drawn(run)
+    assert figure is not None
+    assert [label.get_text() for label in figure.axes[-1].get_yticklabels()] == ["Flip", "Only border"]
 
 
 def test_rows_of_scans_are_not_printed(page: Page) -> None:
@@ -154,6 +176,8 @@ def test_methods_follow_the_settings() -> None:
 def test_methods_describe_the_arm_that_was_trained(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
     assert "VGG16 frozen up to block3_conv3, a trained head that judges each place by itself" in said_of(run)
+    multilevel = record_of(weights={"vgg16_multilevel": {"weights": "imagenet"}})
+    assert "frozen VGG16, the mean activations of block3_conv3" in said_of(multilevel)
     finetuned = record_of(weights={"vgg16_finetuned": {"weights": "imagenet"}})
     assert "VGG16 trained from" in said_of(finetuned) and "AdamW" in said_of(finetuned)
 
@@ -185,7 +209,7 @@ def test_a_report_needs_no_tensorflow() -> None:
 
 def test_a_column_of_numbers_without_any_is_read_as_numbers(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
-    assert run.table("auroc_by_primary")["estimate"].isna().all()
+    assert run.table("auroc_by_site")["estimate"].isna().all()
     assert run.has("flow") and not run.has("nothing")
 
 

@@ -114,6 +114,15 @@ def test_profiles_differ_as_told() -> None:
     assert quick.n_scans <= 200 and quick.run == "quick"
     assert {"proposed", "vgg16", "vgg16_finetuned", "resnet50_finetuned"} <= set(full.arms)
     assert not any(name.endswith("_finetuned") for name in make_config("study").arms)
+    assert 0 < quick.n_robustness < make_config("study").n_robustness
+
+
+def test_a_cohort_without_truth_has_no_lesions(tmp_path: Path) -> None:
+    run = open_run(tmp_path / "run", "04")
+    run.note(synthetic=False)
+    run.csv(pd.DataFrame({"scan_id": ["a", "b"], "anterior": "nowhere.dcm"}), "cohort.csv")
+    assert run.lesions() is None
+    assert run.lesion_bands().to_dict() == {"a": "unknown", "b": "unknown"}
 
 
 def test_parameters_of_a_notebook(project: Project) -> None:

@@ -160,3 +160,11 @@ def test_a_broad_table_is_made_as_wide_as_the_text():
     assert "resizebox" not in narrow and r"\begin{table}" in narrow
     assert r"\resizebox{\textwidth}{!}{%" in broad and r"\end{tabular}}" in broad and r"\end{table*}" in broad
     assert broad.count("{") == broad.count("}")
+
+
+def test_metrics_named_after_people_are_written_in_full():
+    assert [wording.metric_text(name) for name in ("Youden", "kappa", "AUROC")] == [
+        "Youden's J",
+        "Cohen's kappa",
+        "AUROC",
+    ]

@@ -36,9 +36,9 @@ def learning_curves(run: RunRecord) -> Figure:
 
 
 def roc_of_arm(run: RunRecord) -> Figure:
-    """Draws the ROC curve of the study's arm."""
-    summary = run.table(f"metrics_{run.arm}")
-    return figures.plot_roc(run.table(f"roc_{run.arm}"), summary, weights=run.weights, band=_band(run))
+    """Draws the ROC curve of the study's arm with its band."""
+    roc, summary, band = (run.table(f"{name}_{run.arm}") for name in ("roc", "metrics", "roc_band"))
+    return figures.plot_roc(roc, summary, weights=run.weights, band=band)
 
 
 def confusion_of_arm(run: RunRecord) -> Figure:
@@ -47,14 +47,15 @@ def confusion_of_arm(run: RunRecord) -> Figure:
 
 
 def calibration_of_arm(run: RunRecord) -> Figure:
-    """Draws the reliability curve of the study's arm, with slope, intercept and ECE where the run has them."""
-    summary = run.table("calibration_metrics") if run.has("calibration_metrics") else None
-    return figures.plot_calibration(run.table(f"calibration_{run.arm}"), weights=run.weights, summary=summary)
+    """Draws the reliability curve of the study's arm, with slope, intercept and ECE."""
+    points, summary = (run.table(f"{name}_{run.arm}") for name in ("calibration", "calibration_metrics"))
+    return figures.plot_calibration(points, weights=run.weights, summary=summary)
 
 
 def roc(run: RunRecord) -> Figure:
     """Draws the ROC curves of the comparison."""
-    return figures.plot_roc(_compared(run, "roc"), run.table("metrics"), weights=run.weights, band=_band(run))
+    band = run.table("roc_band")
+    return figures.plot_roc(_compared(run, "roc"), run.table("metrics"), weights=run.weights, band=band)
 
 
 def pr(run: RunRecord) -> Figure:
@@ -69,7 +70,7 @@ def confusion(run: RunRecord) -> Figure:
 
 def calibration(run: RunRecord) -> Figure:
     """Draws the reliability curves of the comparison."""
-    summary = run.table("calibration_metrics") if run.has("calibration_metrics") else None
+    summary = run.table("calibration_metrics")
     return figures.plot_calibration(_compared(run, "calibration"), weights=run.weights, summary=summary)
 
 
@@ -88,6 +89,11 @@ def subgroups(run: RunRecord) -> Figure:
     return figures.plot_subgroups(run.table("subgroups"), arm=run.arm, weights=run.weights)
 
 
+def robustness(run: RunRecord) -> Figure | None:
+    """Draws the AUROC of the study's arm on changed test scans."""
+    return figures.plot_robustness(run.table("robustness"), weights=run.weights)
+
+
 def by_visible_lesions(run: RunRecord) -> Figure:
     """Draws AUROC by the number of visible metastases."""
     table = run.table("auroc_by_visible_lesions")
@@ -103,7 +109,3 @@ def _compared(run: RunRecord, name: str) -> pd.DataFrame:
     """Returns the rows of a table that are about arms of the comparison."""
     table = run.table(name)
     return table[table["arm"].isin(run.paper_arms())]
-
-
-def _band(run: RunRecord) -> pd.DataFrame | None:
-    return run.table("roc_band") if run.has("roc_band") else None

@@ -139,7 +139,7 @@ def _tabled(run: RunRecord, table: Table) -> dict[str, Any]:
 def left_out(run: RunRecord) -> list[str]:
     """Returns a line for each figure that the run has no tables for."""
     return [
-        f"{drawing.title}: this run has no rows in tables/{', tables/'.join(drawing.missing(run))}.csv."
+        f"{drawing.title}: this run has no rows in {', '.join(f'tables/{name}.csv' for name in drawing.missing(run))}."
         for drawing in drawings_of(run)
         if drawing.missing(run) and not drawing.there(run)
     ]
