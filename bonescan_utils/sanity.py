@@ -28,6 +28,7 @@ TABLE = ["arm", "method", "check", "estimate", "ci_low", "ci_high", "n", "thresh
 EVERY = 4
 """Maps are compared at every fourth counts pixel each way: finer than the cells that they are made of."""
 
+QUANTITIES = {"correlation": "rank correlation with the trained map", "peak_inside": "pointing game"}
 SCORE_MOVES = 0.1
 """A score that differs by more than this in a scan of half the counts is not steady (assumption)."""
 
@@ -105,6 +106,52 @@ def sanity_table(
         )
     rows.append({"check": ALL_CHECKS, "n": len(rows), "verdict": _overall([row["verdict"] for row in rows])})
     return pd.DataFrame(rows).assign(arm=arm, method=method)[TABLE]
+
+
+def randomisation_curve(
+    table: pd.DataFrame, patients: pd.Series, *, seed: int = 0, n_boot: int = N_BOOT
+) -> pd.DataFrame:
+    """Return how maps change along the depths of random weights.
+
+    Args:
+        table: From `randomisation.randomisation_scores`.
+        patients: patient_id by scan_id.
+        seed: Seed of the patient bootstrap.
+        n_boot: Its resamples.
+
+    Returns:
+        depth, quantity (rank correlation with the trained map, an empty map counting as 0; pointing game), estimate,
+        ci_low, ci_high, n (scans).
+    """
+    named = table.assign(correlation=table["correlation"].fillna(0)).rename(columns=QUANTITIES)
+    long = named.melt(["depth", "scan_id"], list(QUANTITIES.values()), var_name="quantity")
+    return _summary(long, ["depth", "quantity"], "value", patients, seed=seed, n_boot=n_boot)
+
+
+def deletion_curve(curves: pd.DataFrame, patients: pd.Series, *, seed: int = 0, n_boot: int = N_BOOT) -> pd.DataFrame:
+    """Return the mean score along the shares of pixels deleted or put back.
+
+    Args:
+        curves: From `deletion.deletion_curves`.
+        patients: patient_id by scan_id.
+        seed: Seed of the patient bootstrap.
+        n_boot: Its resamples.
+
+    Returns:
+        test, order, share, estimate, ci_low, ci_high, n (scans).
+    """
+    return _summary(curves, ["test", "order", "share"], "y_score", patients, seed=seed, n_boot=n_boot)
+
+
+def _summary(
+    table: pd.DataFrame, by: list[str], value: str, patients: pd.Series, *, seed: int, n_boot: int
+) -> pd.DataFrame:
+    """Return mean and interval of each group, in the order of the table."""
+    rows = []
+    for keys, mine in table.groupby(by, sort=False):
+        values = mine.set_index("scan_id")[value].dropna().astype(float)
+        rows.append((*keys, *_estimate(values, patients, seed=seed, n_boot=n_boot), len(values)))
+    return pd.DataFrame(rows, columns=[*by, "estimate", "ci_low", "ci_high", "n"])
 
 
 def _estimate(values: pd.Series, patients: pd.Series, *, seed: int, n_boot: int) -> tuple[float, float, float]:
