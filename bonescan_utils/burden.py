@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
-from scipy.stats import spearmanr
 
 from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap
 from bonescan_utils.landmarks import frame_of
@@ -161,16 +160,28 @@ def _rank_correlation(
     if len(part) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan"), float("nan"), float("nan")
 
-    def statistic(weights: np.ndarray) -> np.ndarray:
-        return np.array([_spearman(*np.repeat([x, y], drawn.astype(int), axis=1)) for drawn in weights])
-
     ids = patients.loc[part["scan_id"]].to_numpy()
-    found = PatientBootstrap(ids, np.zeros(len(ids), int), seed=seed, n_boot=n_boot).estimate(statistic)
+    found = PatientBootstrap(ids, np.zeros(len(ids), int), seed=seed, n_boot=n_boot).estimate(
+        lambda weights: _weighted_spearman(weights, x, y)
+    )
     return found.estimate, found.ci_low, found.ci_high
 
 
-def _spearman(x: np.ndarray, y: np.ndarray) -> float:
-    return float("nan") if np.ptp(x) == 0 or np.ptp(y) == 0 else float(spearmanr(x, y).statistic)
+def _weighted_spearman(weights: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return Spearman's rank correlation per resample `(resamples,)`: Pearson's of midranks; NaN of a constant."""
+    total = weights.sum(axis=1, keepdims=True)
+    ranks = [_midranks(weights, values) for values in (x, y)]
+    first, second = (own - (weights * own).sum(axis=1, keepdims=True) / total for own in ranks)
+    spread = np.sqrt((weights * first**2).sum(axis=1) * (weights * second**2).sum(axis=1))
+    shared = (weights * first * second).sum(axis=1)
+    return np.divide(shared, spread, out=np.full(len(weights), np.nan), where=spread > 0)
+
+
+def _midranks(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return the mean rank of each value among the weighted ones, float64 (resamples, n)."""
+    levels, level = np.unique(values, return_inverse=True)
+    counts = weights @ (level[:, None] == np.arange(len(levels)))
+    return np.asarray((np.cumsum(counts, axis=1) - counts / 2)[:, level])
 
 
 def _of_scan(one: Explained, level: float) -> pd.DataFrame:

@@ -7,6 +7,7 @@ rises sooner (Source: Petsiuk et al., RISE, BMVC 2018, section 4.3).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,8 @@ from scipy import ndimage as ndi
 from tqdm import tqdm
 
 from bonescan_utils.explanation import Explained
-from bonescan_utils.models import load_model, predict
+from bonescan_utils.forward import as_rgb, compile_forward, run_in_batches
+from bonescan_utils.models import load_model
 
 SHARES = (0.0, 0.005, 0.01, 0.02, 0.04, 0.08, 0.15, 0.3, 0.6, 1.0)
 """Shares of the pixels changed; close together where lesions, a few hundredths of the image, are."""
@@ -27,6 +29,7 @@ BLUR = 8.0
 GRAIN = 6.0
 """Sigma in pixels of the random order's patches: as coarse as a map, so that it makes no sharper edges (assumption)."""
 
+BATCH = 20
 TESTS, ORDERS = ("deletion", "insertion"), ("map", "random")
 
 
@@ -48,11 +51,11 @@ def deletion_curves(
     Raises:
         ModelError: The model is missing, or is not the file that was saved.
     """
-    network, rng = load_model(model), np.random.default_rng(seed)
+    forward, rng = compile_forward(load_model(model)), np.random.default_rng(seed)
     rows: list[dict[str, Any]] = []
     for one in tqdm(explained, "deletion and insertion", disable=not progress, unit="scan"):
         images, keys = _steps(one, rng)
-        scores = predict(network, images)
+        scores = np.concatenate(list(run_in_batches(forward, partial(_rgb, images), len(images), batch=BATCH)))[:, 0]
         rows += [key | {"y_score": float(score)} for key, score in zip(keys, scores, strict=True)]
     return pd.DataFrame(rows, columns=["scan_id", "test", "order", "share", "y_score"])
 
@@ -76,6 +79,10 @@ def deletion_gains(curves: pd.DataFrame) -> pd.DataFrame:
         gain = (area["map"] - area["random"]) * (1 if test == "insertion" else -1)
         rows.append((scan_id, test, area["map"], area["random"], gain))
     return pd.DataFrame(rows, columns=["scan_id", "test", "area_map", "area_random", "gain"])
+
+
+def _rgb(images: np.ndarray, at: slice) -> np.ndarray:
+    return as_rgb(images[at])
 
 
 def _steps(one: Explained, rng: np.random.Generator) -> tuple[np.ndarray, list[dict[str, Any]]]:

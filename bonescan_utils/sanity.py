@@ -38,13 +38,16 @@ class SanityError(ValueError):
 
 
 class Check(NamedTuple):
-    """One check: its text, the value that its estimate must exceed, and per-scan values of its table."""
+    """One check: its text, the value that its estimate must exceed, its table, and the values it takes from there.
+
+    Where each value is 0 or 1, `is_share` asks for Wilson's interval.
+    """
 
     text: str
     threshold: float
     source: str
     values: Callable[[pd.DataFrame], pd.Series]
-    """Of the table makes one value per scan, indexed by scan_id: 0 or 1 for a share, else any number."""
+    is_share: bool = False
 
 
 def map_correlation(one: Explained, other: Explained) -> float:
@@ -98,7 +101,7 @@ def sanity_table(
     for check in (check for check in CHECKS if check.source in results):
         table = results[check.source].assign(score_threshold=score_threshold)
         values = check.values(table).dropna().astype(float)
-        estimate = _estimate(values, patients, seed=seed, n_boot=n_boot)
+        estimate = _estimate(values, patients, is_share=check.is_share, seed=seed, n_boot=n_boot)
         verdict = _verdict(*estimate[1:], check.threshold, len(values))
         numbers = dict(zip(("estimate", "ci_low", "ci_high"), estimate, strict=True))
         rows.append(
@@ -154,12 +157,14 @@ def _summary(
     return pd.DataFrame(rows, columns=[*by, "estimate", "ci_low", "ci_high", "n"])
 
 
-def _estimate(values: pd.Series, patients: pd.Series, *, seed: int, n_boot: int) -> tuple[float, float, float]:
+def _estimate(
+    values: pd.Series, patients: pd.Series, *, seed: int, n_boot: int, is_share: bool = False
+) -> tuple[float, float, float]:
     """Return the mean with its interval: Wilson's of a share of patients, else by patient bootstrap."""
     if values.empty:
         return float("nan"), float("nan"), float("nan")
     ids = patients.loc[values.index].to_numpy()
-    if values.isin([0, 1]).all() and len(set(ids)) == len(ids):
+    if is_share and len(set(ids)) == len(ids):
         return float(values.mean()), *wilson(int(values.sum()), len(values))
     resamples = PatientBootstrap(ids, np.zeros(len(ids), int), seed=seed, n_boot=n_boot)
     found = resamples.estimate(lambda weights: weighted_ratio(weights, values.to_numpy(), np.ones(len(values))))
@@ -228,10 +233,10 @@ def _shares(table: pd.DataFrame, counted: pd.Series) -> pd.Series:
 CHECKS = (
     Check("Random weights: pointing game lost", 0.4, "randomisation", _pointing_lost),
     Check("Random weights: 1 - rank correlation of maps", 0.5, "randomisation", _map_changed),
-    Check("Lesions removed: score below threshold", 0.8, "removed", _score_falls),
-    Check("Lesions removed: map fades there", 0.8, "removed", _map_fades),
-    Check("Lesions inserted: score reaches threshold", 0.8, "inserted", _score_rises),
-    Check("Lesions inserted: map rises there", 0.8, "inserted", _map_rises),
+    Check("Lesions removed: score below threshold", 0.8, "removed", _score_falls, is_share=True),
+    Check("Lesions removed: map fades there", 0.8, "removed", _map_fades, is_share=True),
+    Check("Lesions inserted: score reaches threshold", 0.8, "inserted", _score_rises, is_share=True),
+    Check("Lesions inserted: map rises there", 0.8, "inserted", _map_rises, is_share=True),
     Check("Deletion: area saved against random order", 0.0, "deletion", _gain("deletion")),
     Check("Insertion: area won against random order", 0.0, "deletion", _gain("insertion")),
     Check("Half the counts: rank correlation of maps", 0.7, "count_noise", _same_map),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
@@ -19,7 +21,7 @@ from bonescan_utils.style import (
     styled,
 )
 
-ORDER_LOOK = {"map": {"color": VERMILION, "linestyle": "-"}, "random": {"color": GREY, "linestyle": "--"}}
+ORDER_LOOK: Any = {"map": {"color": VERMILION, "linestyle": "-"}, "random": {"color": GREY, "linestyle": "--"}}
 ORDER_TEXT = {"map": "order of the map", "random": "random order"}
 CHANGE_TEXT = {"removed": "Lesions removed", "inserted": "Lesions inserted"}
 
