@@ -30,10 +30,10 @@ quick: setup ## A small study in a few minutes, under reports/quick
 	@$(BIN)/bonescan run --profile quick
 
 test: setup ## The fast tests
-	@$(BIN)/python -m pytest -q
+	@$(BIN)/python -m pytest -q -n 2
 
 test-all: setup ## All tests, the slow ones too
-	@$(BIN)/python -m pytest -q -m "slow or not slow"
+	@$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
 
 lab: setup ## JupyterLab in the same environment
 	@$(BIN)/jupyter lab notebooks

@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 
 from bonescan_utils.backbones import BACKBONES, get_backbone
 
+PLACES_SHARE = 0.01
+"""Share of an image's places that the score of a local head rests on: the highest hundredth (assumption)."""
 POOLINGS = ("avg", "max", "avg_max", "lse")
 SCHEDULES = ("constant", "cosine")
 SELECTIONS = ("best", "last")

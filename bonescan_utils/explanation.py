@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,21 @@ import numpy as np
 import pandas as pd
 
 from bonescan_utils.figures import OverlayCase
+from bonescan_utils.localisation import (
+    COLUMNS,
+    Truth,
+    best_threshold,
+    foci,
+    froc_table,
+    measures,
+    reference_maps,
+    truth_of,
+)
 from bonescan_utils.models import load_model, model_record, predict
+from bonescan_utils.phantom import read_labels, read_lesions
 from bonescan_utils.preprocessing import Prepared, prepare
-from bonescan_utils.saliency import saliency_in_mask, saliency_map
+from bonescan_utils.saliency import contrast, saliency_map
+from bonescan_utils.saliency_methods import DEFAULT_METHOD
 from bonescan_utils.scan import Scan
 
 OUTCOMES = ("Hit", "Miss", "False alarm")
@@ -48,7 +61,7 @@ class Explained:
 
 
 def explain(
-    model: Path, scans: Sequence[Scan], *, layout: str, method: str = "gradcam", progress: bool = False
+    model: Path, scans: Sequence[Scan], *, layout: str, method: str = DEFAULT_METHOD, progress: bool = False
 ) -> list[Explained]:
     """Score scans and explain each score.
 
@@ -56,7 +69,7 @@ def explain(
         model: A saved model, with its record beside it.
         scans: Scans that have a view of the layout.
         layout: The layout that the model was trained with.
-        method: `gradcam`, `gradcam++` or `layercam`.
+        method: One of `saliency.METHODS`.
         progress: Show a progress bar.
 
     Raises:
@@ -132,53 +145,6 @@ def overlay_cases(
     return cases
 
 
-def saliency_shares(explained: Sequence[Explained], truth: Mapping[str, Masks | None]) -> pd.DataFrame:
-    """Measure how much of each saliency map lies inside the lesions.
-
-    Args:
-        explained: The scored scans; those without lesions in the truth are left out.
-        truth: Lesion masks by scan and view, on counts pixels.
-
-    Returns:
-        One row per scan: scan_id, y_score, share_inside (of the map's sum; NaN for an empty map),
-        share_of_area (of the image that the lesions cover: what chance would give), ratio of the two,
-        peak_inside (whether the map's highest pixel lies in a lesion).
-    """
-    rows = []
-    for item in explained:
-        mask = lesion_mask(item.prepared, truth.get(item.scan.scan_id) or {})
-        if not mask.any():
-            continue
-        area = sum(place.panel[2] * place.panel[3] for place in item.prepared.placements.values())
-        inside, chance = saliency_in_mask(item.saliency, mask), float(mask.sum() / area)
-        peak = bool(mask.flat[int(item.saliency.argmax())]) if item.saliency.any() else False
-        rows.append((item.scan.scan_id, item.y_score, inside, chance, inside / chance, peak))
-    columns = ["scan_id", "y_score", "share_inside", "share_of_area", "ratio", "peak_inside"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def summarise_shares(shares: pd.DataFrame, bands: pd.Series) -> pd.DataFrame:
-    """Sum the shares up by band of visible lesions.
-
-    Args:
-        shares: From `saliency_shares`.
-        bands: Band of each scan, indexed by scan_id.
-
-    Returns:
-        visible_lesions, scans, median_share_inside, median_share_of_area, median_ratio, peak_inside (share of
-        scans, 0-1).
-    """
-    grouped = shares.assign(visible_lesions=shares["scan_id"].map(bands)).groupby("visible_lesions", observed=True)
-    table = grouped.agg(
-        scans=("scan_id", "size"),
-        median_share_inside=("share_inside", "median"),
-        median_share_of_area=("share_of_area", "median"),
-        median_ratio=("ratio", "median"),
-        peak_inside=("peak_inside", "mean"),
-    )
-    return table.reset_index().astype({"visible_lesions": str})
-
-
 def lesion_mask(prepared: Prepared, masks: Masks) -> np.ndarray:
     """Return the lesion masks of both views as one bool mask (h, w) on the model's image."""
     out = np.zeros(prepared.image.shape, bool)
@@ -191,3 +157,76 @@ def lesion_mask(prepared: Prepared, masks: Masks) -> np.ndarray:
 def _spread(rows: pd.DataFrame, n: int) -> pd.DataFrame:
     """Return at most `n` rows at even distances, the first and the last among them."""
     return rows.iloc[np.unique(np.linspace(0, len(rows) - 1, min(n, len(rows))).round().astype(int))]
+
+
+def tuned_thresholds(found: Mapping[str, Sequence[Explained]], truths: Mapping[str, Truth]) -> dict[str, float]:
+    """Return per map the share of its maximum that marks lesions best (Dice); give it scans of the tuning partition."""
+    return {
+        name: best_threshold(
+            [item.saliency for item in items if item.scan.scan_id in truths],
+            [truths[item.scan.scan_id] for item in items if item.scan.scan_id in truths],
+        )
+        for name, items in found.items()
+    }
+
+
+def explain_by(
+    methods: Sequence[str], model: Path, scans: Sequence[Scan], *, layout: str, progress: bool = False
+) -> dict[str, list[Explained]]:
+    """Return the scored scans with the saliency map of each method: method -> as :func:`explain`."""
+    return {name: explain(model, scans, layout=layout, method=name, progress=progress) for name in methods}
+
+
+def phantom_truths(explained: Sequence[Explained], paths: Mapping[str, Path]) -> dict[str, Truth]:
+    """Return the truth of each phantom on its model image; a scan without one is left out.
+
+    Args:
+        explained: The scored scans.
+        paths: Scan id -> the scan's file.
+    """
+    found = {}
+    for item in explained:
+        path = paths[item.scan.scan_id]
+        labels, places = read_labels(path), read_labels(path, of="places")
+        if labels is not None and places is not None:
+            found[item.scan.scan_id] = truth_of(item.prepared, labels, places, read_lesions([path]))
+    return found
+
+
+def localise(
+    found: Mapping[str, Sequence[Explained]],
+    truths: Mapping[str, Truth],
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Score maps against the truth, beside reference maps of the same scans.
+
+    Args:
+        found: Name of the map, such as its method -> the scored scans; the same scans under every name.
+        truths: From :func:`phantom_truths`; scans without visible lesions count in the FROC only.
+        thresholds: Map -> share of its maximum above which a pixel is marked (`localisation.best_threshold`).
+        seed: Of the random map.
+
+    Returns:
+        A row per scan with visible lesions and map (`localisation.COLUMNS`), and `localisation.froc_table`.
+    """
+    rows: list[dict[str, object]] = []
+    marks: dict[str, list[tuple[str, pd.DataFrame, int]]] = {}
+    for number, items in enumerate(zip(*found.values(), strict=True)):
+        first = items[0]
+        truth = truths.get(first.scan.scan_id)
+        if truth is None:
+            continue
+        maps = {name: (item.saliency, item.raw_max) for name, item in zip(found, items, strict=True)}
+        stands_out = contrast(first.prepared.image[None])[0]
+        references = reference_maps(first.prepared, truth, contrast=stands_out, seed=seed + number)
+        maps |= {name: (values, 1.0) for name, values in references.items()}
+        lesions = len(np.unique(truth.lesions[truth.lesions > 0]))
+        for name, (values, scale) in maps.items():
+            marks.setdefault(name, []).append((first.scan.scan_id, foci(values, truth, scale=scale), lesions))
+            if lesions:
+                cut = (thresholds or {}).get(name, math.nan)
+                row = {"scan_id": first.scan.scan_id, "map": name, "lesions": lesions}
+                rows.append(row | measures(values, truth, threshold=cut))
+    return pd.DataFrame(rows, columns=COLUMNS), froc_table(marks)

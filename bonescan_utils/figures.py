@@ -25,6 +25,7 @@ from bonescan_utils.charts import (
 )
 from bonescan_utils.flow import plot_flow
 from bonescan_utils.forest import plot_forest, plot_subgroups
+from bonescan_utils.localisation_chart import plot_froc, plot_localisation
 from bonescan_utils.overlays import OverlayCase, plot_overlays
 from bonescan_utils.pictures import plot_before_after, plot_montage
 from bonescan_utils.robustness_chart import plot_robustness
@@ -63,8 +64,10 @@ __all__ = [
     "plot_flow",
     "plot_folds",
     "plot_forest",
+    "plot_froc",
     "plot_group_auroc",
     "plot_learning_curves",
+    "plot_localisation",
     "plot_montage",
     "plot_overlays",
     "plot_pr",

@@ -7,13 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
-from bonescan_utils.arms import Arm
+from bonescan_utils.arms import PLACES_SHARE, Arm
 from bonescan_utils.backbones import cut_tensor
 
 STANDARDISE = "standardise"
-PLACES_SHARE = 0.01
-"""Share of an image's places that a local head's score rests on: the highest hundredth (assumption)."""
-
 LSE_SHARPNESS = 5.0
 """Sharpness r of log-mean-exp pooling: 0 is the mean, infinity the maximum."""
 

@@ -102,6 +102,18 @@ class Placement:
         out[top : top + height, left : left + width] = share >= 0.5
         return out
 
+    def labels_to_model_space(self, labels: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
+        """Return labels on counts pixels, uint8, on the model's image (h, w): that of the nearest pixel; 0 off it."""
+        top, left, height, width = self.panel
+        rows = self.box[0] + (np.arange(height) + 0.5) / height * (self.box[2] - self.box[0])
+        columns = self.box[1] + (np.arange(width) + 0.5) / width * (self.box[3] - self.box[1])
+        at = np.ix_(np.floor(rows).astype(int), np.floor(columns).astype(int))
+        inside = (at[0] >= 0) & (at[0] < self.shape[0]) & (at[1] >= 0) & (at[1] < self.shape[1])
+        nearest = labels[np.clip(at[0], 0, self.shape[0] - 1), np.clip(at[1], 0, self.shape[1] - 1)]
+        out = np.zeros(size, np.uint8)
+        out[top : top + height, left : left + width] = np.where(inside, nearest, 0)
+        return out
+
 
 @dataclass(frozen=True)
 class Prepared:

@@ -16,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from bonescan_utils.arms import ARMS, Arm, get_arm, protocol
 from bonescan_utils.backbones import BACKBONES
+from bonescan_utils.saliency_methods import SALIENCY_METHODS
 
 SIX_ARMS = ["proposed", *BACKBONES]
 """The arms of the paper's comparison: the proposed one and five frozen backbones."""
@@ -44,6 +45,14 @@ def _no_single_fold(folds: int) -> int:
     return folds
 
 
+def _known_method(name: str) -> str:
+    """Raise a ValueError for a saliency method that there is not."""
+    if name not in SALIENCY_METHODS:
+        raise ValueError(f"saliency method {name!r} is unknown; expected one of {', '.join(SALIENCY_METHODS)}")
+    return name
+
+
+MethodName = Annotated[str, AfterValidator(_known_method)]
 ArmName = Annotated[str, AfterValidator(_known_arm)]
 
 
@@ -76,6 +85,9 @@ class StudyConfig(BaseModel):
     scheduler: str = Field("", description="address of a Dask scheduler; '' to work on this machine only")
     n_boot: int = Field(2000, ge=50, le=100_000, description="bootstrap samples for intervals")
     n_examples: int = Field(3, ge=1, le=12, description="scans a row of the Grad-CAM figures")
+    methods: Annotated[list[MethodName], BeforeValidator(_listed)] = Field(
+        ["focused_gradcam", "gradcam", "layercam"], description="saliency methods to score against lesion truth"
+    )
     n_jobs: int = Field(-1, description="processes for reading scans; -1 for one a core")
 
 

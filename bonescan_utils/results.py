@@ -18,11 +18,10 @@ from bonescan_utils import __version__, provenance
 from bonescan_utils.files import read_json, sha256_file, write_json
 from bonescan_utils.finding import NOTICE, Finding
 from bonescan_utils.profiles import StudyError
+from bonescan_utils.saliency_methods import DEFAULT_METHOD
 
 if TYPE_CHECKING:  # it brings TensorFlow along
     from bonescan_utils.explanation import Explained
-
-METHOD = "gradcam"
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ def write_result(job: Job, item: Explained, finding: Finding, out: Path, *, mode
         "notice": NOTICE, "scan_id": job.scan_id, **finding.to_record(),
         "views": {view.name: view.view_source for view in item.scan.views},
         "counts": {view.name: view.total for view in item.scan.views},
-        "saliency": {"method": METHOD, "layers": model["explained_layers"], "raw_max": item.raw_max},
+        "saliency": {"method": DEFAULT_METHOD, "layers": model["explained_layers"], "raw_max": item.raw_max},
         "model": {
             "run": finding.model.run, "arm": finding.model.arm, "sha256": finding.model_sha256,
             "weights": model["weights"],

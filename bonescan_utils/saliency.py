@@ -1,7 +1,8 @@
 """Saliency: where in an image an arm saw evidence for metastasis.
 
 Grad-CAM and its kin come from tf-keras-vis, called with the exact layer of the BACKBONES table: its own
-search for "the last convolution" picks a wrong layer in four of the five backbones.
+search for "the last convolution" picks a wrong layer in four of the five backbones. Methods that need the whole
+network are in `attribution`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,17 @@ from typing import Any
 
 import keras
 import numpy as np
+from scipy import ndimage as ndi
 from tqdm import tqdm
 
+from bonescan_utils.attribution import ATTRIBUTIONS
 from bonescan_utils.backbones import cut_tensor, get_backbone, split_base
 from bonescan_utils.forward import compile_outputs
 from bonescan_utils.models import check_images
+
+FOCUSED = "focused_"
+CONTRAST_PIXELS = (0.7, 3.0)
+"""Widths, in pixels of the model's image, of a focus and of what surrounds it (set on a cohort of another seed)."""
 
 Maker = Callable[[keras.Model], Callable[[np.ndarray], np.ndarray]]
 """Of a model activation -> score makes a function activation (n, r, c, channels) -> signed map (n, r, c)."""
@@ -33,7 +40,8 @@ class SaliencyMaps:
     Attributes:
         maps: (n, h, w) float32, each scaled to 0-1 by its own maximum; all 0 where there is no evidence.
         raw_max: (n,) float64 maximum of each map before the scaling, in logits: what the head's logit would rise by
-            if the whole image looked like that place. It tells a strong map from noise blown up to 1.
+            if the whole image looked like that place. It tells a strong map from noise blown up to 1. (Of other methods
+            than class activation maps: in their own unit.)
         method: how they were made.
         layers: the layers they explain, shallow to deep.
     """
@@ -65,7 +73,7 @@ def saliency_map(
         model: a flat model with one sigmoid output, from ``assemble`` or ``load_model``.
         images: grey (n, h, w) or RGB (n, h, w, 3), values 0-255.
         backbone: key of BACKBONES; its ``last_conv`` is explained if no layer is named.
-        method: a key of :data:`METHODS`.
+        method: one of :data:`METHODS`.
         layers: one other layer to explain (a shallower one gives a finer map), or all that the model joins, in order.
         batch: images per pass.
         progress: show a progress bar.
@@ -78,21 +86,46 @@ def saliency_map(
         raise SaliencyError(f"method {method!r} is unknown; expected one of {', '.join(METHODS)}")
     layers = tuple(layers) or (deepest_layer(model, backbone),)
     rgb = check_images(model, images)
-    prefix, heads = _split_levels(model, layers)
-    forward, explainers = compile_outputs(prefix), [METHODS[method](head) for head in heads]
+    explain = _explainer(model, layers, method.removeprefix(FOCUSED))
     raw = np.zeros(images.shape[:3], np.float32)
     for start in tqdm(range(0, len(images), batch), desc=method, disable=not progress, leave=False):
         at = slice(start, start + batch)
-        for explain, activation in zip(explainers, forward(rgb(images[at])), strict=True):
-            cells = activation.shape[1] * activation.shape[2]  # a gradient of a mean is per cell
-            cam = explain(activation) * cells
-            if len(layers) == 1:
-                cam = np.maximum(cam, 0.0)  # as Grad-CAM is defined; of a sum the negative part counts first
-            raw[at] += enlarge(cam, images.shape[1:3])
-    raw = np.maximum(raw, 0.0)
+        raw[at] = explain(rgb(images[at]))
+        if method.startswith(FOCUSED):
+            raw[at] *= contrast(images[at] if images.ndim == 3 else images[at].mean(-1))
     largest = raw.max(axis=(1, 2), initial=0.0).astype(np.float64)
     scaled = raw / np.where(largest > 0, largest, 1.0)[:, None, None]
     return SaliencyMaps(scaled.astype(np.float32), largest, method, layers)
+
+
+def contrast(images: np.ndarray) -> np.ndarray:
+    """How much each pixel stands out from what surrounds it, (n, h, w) float32, 0-1: a difference of Gaussians.
+
+    Args:
+        images: grey (n, h, w), 0-255.
+    """
+    near, far = (ndi.gaussian_filter(images.astype(np.float32), (0, sigma, sigma)) for sigma in CONTRAST_PIXELS)
+    return np.asarray(np.maximum(near - far, 0.0) / 255.0)
+
+
+def _explainer(model: keras.Model, layers: tuple[str, ...], method: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Function images float32 (n, h, w, 3) -> raw maps (n, h, w), 0 and above."""
+    if method in ATTRIBUTIONS:
+        return ATTRIBUTIONS[method](model, layers[-1])
+    prefix, heads = _split_levels(model, layers)
+    forward, makers = compile_outputs(prefix), [CAMS[method](head) for head in heads]
+
+    def explain(x: np.ndarray) -> np.ndarray:
+        raw = np.zeros(x.shape[:3], np.float32)
+        for cam_of, activation in zip(makers, forward(x), strict=True):
+            cells = activation.shape[1] * activation.shape[2]  # a gradient of a mean is per cell
+            cam = cam_of(activation) * cells
+            if len(layers) == 1:
+                cam = np.maximum(cam, 0.0)  # as Grad-CAM is defined; of a sum the negative part counts first
+            raw += enlarge(cam, x.shape[1:3])
+        return np.maximum(raw, 0.0)
+
+    return explain
 
 
 def _split_levels(model: keras.Model, layers: tuple[str, ...]) -> tuple[keras.Model, list[keras.Model]]:
@@ -146,19 +179,6 @@ def enlarge(maps: np.ndarray, size: tuple[int, ...]) -> np.ndarray:
     return tf.image.resize(np.asarray(maps, np.float32)[..., None], size, method="bilinear")[..., 0].numpy()
 
 
-def saliency_in_mask(saliency: np.ndarray, mask: np.ndarray) -> float:
-    """Share (0-1) of a saliency map's sum that lies inside a mask of the same shape; NaN for an empty map.
-
-    By chance it is the mask's share of the area. Source: "energy-based pointing game", Wang et al.,
-    Score-CAM, CVPR workshops 2020.
-    """
-    saliency, mask = np.asarray(saliency, np.float64), np.asarray(mask, bool)
-    if saliency.shape != mask.shape:
-        raise SaliencyError(f"saliency map {saliency.shape} and mask {mask.shape} differ in shape")
-    total = saliency.sum()
-    return float(saliency[mask].sum() / total) if total > 0 else float("nan")
-
-
 def _cam(class_name: str) -> Maker:
     """A maker of raw class activation maps by one class of tf-keras-vis.
 
@@ -177,12 +197,17 @@ def _cam(class_name: str) -> Maker:
     return make
 
 
-METHODS: Mapping[str, Maker] = {
+CAMS: Mapping[str, Maker] = {
     "gradcam": _cam("gradcam.Gradcam"),
     "gradcam++": _cam("gradcam_plus_plus.GradcamPlusPlus"),
     "layercam": _cam("layercam.Layercam"),
 }
-"""Ways to make a saliency map. Score-CAM is not among them: with one output it weighs all channels alike."""
+"""Class activation maps of a layer."""
+
+METHODS = (*CAMS, FOCUSED + "gradcam", *ATTRIBUTIONS)
+"""Ways to make a saliency map. `focused_gradcam` is Grad-CAM times the image's own contrast: the map, whose cells are
+coarse, is carried to the pixels that stand out there (as Guided Grad-CAM does with gradients; Selvaraju et al., ICCV
+2017, section 3.2). Where nothing stands out it shows nothing, so it is to be compared with the contrast alone."""
 
 
 def _logit(output: Any) -> Any:

@@ -137,6 +137,11 @@ class Run:
         rows = self.cohort.set_index("scan_id", drop=False)
         return [load_scan({str(k): v for k, v in rows.loc[name].items()}, self.data_root) for name in scan_ids]
 
+    def scan_paths(self, scan_ids: Iterable[str]) -> dict[str, Path]:
+        """Return the file of each scan's first view."""
+        rows = self.cohort.set_index("scan_id")
+        return {name: self.data_root / str(rows.loc[name, "anterior"]) for name in scan_ids}
+
     def truth(self, scan_ids: Iterable[str]) -> dict[str, dict[str, np.ndarray] | None]:
         """Return the lesion masks of phantoms by scan and view, on counts pixels; None without truth."""
         from bonescan_utils.phantom import read_truth

@@ -85,8 +85,8 @@ def cross(run: Run, names: list[str], **options: int) -> pd.DataFrame:
 
 
 def test_cross_validation_scores_every_scan_by_arms_that_never_saw_it(run: Run, capsys) -> None:
-    found = cross(run, ["proposed", "vgg16"])
-    assert found.groupby("arm")["scan_id"].nunique().to_dict() == {"proposed": 16, "vgg16": 16}
+    found = cross(run, ["vgg16_multilevel", "vgg16"])
+    assert found.groupby("arm")["scan_id"].nunique().to_dict() == {"vgg16_multilevel": 16, "vgg16": 16}
     cohort = run.cohort
     for fold in (0, 1):
         cut = fold_partitions(cohort, folds=2, fold=fold, seed=1)
@@ -97,15 +97,15 @@ def test_cross_validation_scores_every_scan_by_arms_that_never_saw_it(run: Run, 
 
 
 def test_another_fold_arm_or_repetition_costs_only_itself(run: Run, capsys) -> None:
-    first = cross(run, ["proposed", "vgg16"])
+    first = cross(run, ["vgg16_multilevel", "vgg16"])
     before = {path.name for path in run.path("features").iterdir()}
-    again = cross(run, ["proposed", "vgg16", "vgg16_finetuned"], seeds=2)
+    again = cross(run, ["vgg16_multilevel", "vgg16", "proposed"], seeds=2)
     assert "12 fits: 4 were there, 8 done now" in capsys.readouterr().out
-    kept = again[(again["repeat"] == 0) & again["arm"].isin(["proposed", "vgg16"])].reset_index(drop=True)
+    kept = again[(again["repeat"] == 0) & again["arm"].isin(["vgg16_multilevel", "vgg16"])].reset_index(drop=True)
     pd.testing.assert_frame_equal(kept, first)
     pooled = {path.name for path in run.path("features").iterdir()}
     assert before <= pooled, "features of finished arms were computed again"
-    moved = again[again["arm"] == "vgg16_finetuned"].pivot(index="scan_id", columns="repeat", values="y_score")
+    moved = again[again["arm"] == "proposed"].pivot(index="scan_id", columns="repeat", values="y_score")
     assert (moved[0] != moved[1]).any(), "a repetition must train with a seed of its own"
 
 
@@ -124,13 +124,13 @@ def test_arms_of_the_paper_and_of_the_equal_protocol() -> None:
 
 
 def test_backbones_of_one_protocol_are_compared_among_themselves() -> None:
-    arms = ["proposed", "resnet50_multilevel", "vgg16_finetuned", "vgg16", "xception_finetuned"]
+    arms = ["proposed", "resnet50_local", "vgg16_finetuned", "vgg16", "xception_finetuned"]
     predictions, thresholds = make_predictions(40, arms=arms), dict.fromkeys(arms, 0.5)
     weights = dict.fromkeys(arms, "imagenet")
     metrics = metrics_table(predictions, thresholds, seed=0, n_boot=100)
     options = {"metrics": metrics, "weights": weights, "seed": 0, "n_boot": 100}
     table = equal_protocol_table(predictions, thresholds, **options)
-    assert table["Protocol"].tolist() == ["finetuned"] * 2 + ["multilevel"] * 2
+    assert table["Protocol"].tolist() == ["finetuned"] * 2 + ["local"] * 2
     assert table["Arm"].tolist()[:3] == ["VGG16 fine-tuned", "Xception fine-tuned", "Proposed"]
     assert (table["AUROC difference"] == "reference").tolist() == [True, False, True, False]
     assert equal_protocol_table(predictions[predictions["arm"] == "vgg16"], thresholds, **options).empty

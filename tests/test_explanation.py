@@ -10,11 +10,11 @@ from conftest import make_scan
 from bonescan_utils.explanation import (
     Explained,
     choose_examples,
-    lesion_mask,
+    localise,
     overlay_cases,
-    saliency_shares,
-    summarise_shares,
+    tuned_thresholds,
 )
+from bonescan_utils.localisation import Truth
 from bonescan_utils.preprocessing import prepare
 
 
@@ -50,29 +50,21 @@ def test_an_outcome_without_scans_is_left_out() -> None:
     assert choose_examples(rows, "x", 0.5, n=3)["outcome"].tolist() == ["Hit"]
 
 
-def test_an_even_map_holds_what_chance_gives(explained: Explained) -> None:
-    truth = {"s1": masks(slice(40, 60), slice(10, 20))}
-    (row,) = saliency_shares([explained], truth).itertuples()
-    inside = lesion_mask(explained.prepared, truth["s1"])
-    assert row.share_inside == pytest.approx(inside.sum() / inside.size)
-    panels = sum(p.panel[2] * p.panel[3] for p in explained.prepared.placements.values())
-    assert row.share_of_area == pytest.approx(inside.sum() / panels) and row.ratio <= 1.001
-
-
-def test_a_map_on_the_lesion_lies_inside(explained: Explained) -> None:
-    truth = {"s1": masks(slice(40, 60), slice(10, 20))}
-    inside = lesion_mask(explained.prepared, truth["s1"]).astype(np.float32)
-    on_it = Explained(explained.scan, explained.prepared, 0.9, inside, 1.0)
-    (row,) = saliency_shares([on_it], truth).itertuples()
-    assert row.share_inside == 1 and row.peak_inside and row.ratio > 5
-    table = summarise_shares(saliency_shares([on_it], truth), pd.Series({"s1": "1-2"}))
-    assert table.loc[0, ["visible_lesions", "scans", "peak_inside"]].tolist() == ["1-2", 1, 1.0]
-
-
-def test_scans_without_lesions_or_truth_are_left_out(explained: Explained) -> None:
-    empty = masks(slice(0, 0), slice(0, 0))
-    assert saliency_shares([explained], {"s1": empty}).empty and saliency_shares([explained], {}).empty
-    assert summarise_shares(saliency_shares([explained], {}), pd.Series({"s1": "0"})).empty
+def test_maps_are_scored_beside_maps_that_know_nothing(explained: Explained) -> None:
+    shape = explained.prepared.image.shape
+    lesions = np.zeros(shape, np.uint8)
+    lesions[20:24, 10:14] = 1
+    none, body = np.zeros(shape, np.uint8), np.ones(shape, bool)
+    truths = {"s1": Truth(lesions, none > 0, none, body)}
+    on_it = Explained(explained.scan, explained.prepared, 0.9, (lesions > 0).astype(np.float32), 3.0)
+    scores, froc = localise({"good": [on_it], "even": [explained]}, truths, thresholds={"good": 0.5})
+    rows = scores.set_index("map")
+    assert list(rows.index) == ["good", "even", "random", "body", "counts", "contrast"]
+    assert rows.loc["good", ["pointing", "energy", "dice", "lesions"]].tolist() == [1, 1, 1, 1]
+    assert rows.loc["even", "energy"] == pytest.approx(16 / lesions.size) and np.isnan(rows.loc["even", "dice"])
+    assert froc.set_index(["map", "false_foci"]).loc[("good", 0.5), "sensitivity"] == 1
+    assert tuned_thresholds({"good": [on_it]}, truths)["good"] <= 1
+    assert localise({"even": [explained]}, {})[0].empty, "without truth nothing is scored"
 
 
 def test_overlays_are_in_counts_space(explained: Explained) -> None:

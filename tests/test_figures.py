@@ -94,6 +94,22 @@ CALIBRATED = pd.DataFrame(
 )
 BAND = pd.DataFrame({"arm": "proposed", "fpr": [0, 0.5, 1], "ci_low": [0, 0.6, 1], "ci_high": [0.3, 0.9, 1]})
 
+
+def make_localisation():
+    maps = ["focused_gradcam", "gradcam", "integrated_gradients", "random", "body", "counts", "contrast"]
+    rows = [(name, what, 0.5, 0.4, 0.6, 80) for name in maps for what in ("pointing", "energy", "auprc")]
+    return pd.DataFrame(rows, columns=["map", "measure", "estimate", "ci_low", "ci_high", "n"])
+
+
+FROC = pd.DataFrame(
+    [
+        (m, x, min(1, 0.2 * x), 60, 20)
+        for m in ("focused_gradcam", "gradcam", "counts", "random")
+        for x in (0.5, 1, 2, 4)
+    ],
+    columns=["map", "false_foci", "sensitivity", "lesions", "scans"],
+)
+
 DRAWN = {
     "subgroups": lambda r: figures.plot_subgroups(SUBGROUPS, arm="resnet50", weights=WEIGHTS, note=NOTE),
     "decision curve": lambda r: figures.plot_decision_curve(NET_BENEFIT, weights=WEIGHTS, note=NOTE),
@@ -115,11 +131,13 @@ DRAWN = {
     "learning of a logistic head": lambda r: figures.plot_learning_curves(
         make_history(ARMS[2:], 10.0 ** np.arange(4, -1, -1)), weights=WEIGHTS, best_epoch={"resnet50": 4}, note=NOTE
     ),
+    "localisation": lambda r: figures.plot_localisation(make_localisation(), note=NOTE),
+    "froc": lambda r: figures.plot_froc(FROC, note=NOTE),
     "flow": lambda r: figures.plot_flow(make_flow(), GROUPS, note=NOTE),
     "primary": lambda r: figures.plot_primary_by_label(CANCERS, note=NOTE),
     "counts": lambda r: figures.plot_count_statistics(COUNTS, note=NOTE),
 }
-WITHOUT_ARMS = {"flow", "primary", "counts"}
+WITHOUT_ARMS = {"flow", "primary", "counts", "localisation", "froc"}
 
 
 def texts(fig):

@@ -34,8 +34,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def planned(folder: Path) -> list[Fit]:
     common = {"folder": str(folder), "seed": 3, "weights": "random", "copies": 1, "epochs": 1}
-    folded = [Fit(arm=arm, folds=2, fold=fold, **common) for arm in ("vgg16_finetuned", "vgg16") for fold in (0, 1)]
-    return with_keys([Fit(arm="vgg16_finetuned", **common), *folded])
+    folded = [Fit(arm=arm, folds=2, fold=fold, **common) for arm in ("proposed", "vgg16") for fold in (0, 1)]
+    return with_keys([Fit(arm="proposed", **common), *folded])
 
 
 def scores(made: list[Fit]) -> pd.DataFrame:

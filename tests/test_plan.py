@@ -12,12 +12,12 @@ from bonescan_utils.arms import ARMS
 from bonescan_utils.plan import Costs, first_arms, measured_costs, plan_table
 from bonescan_utils.profiles import StudyError, make_config
 
-ARM_NAMES = ["proposed", "vgg16_finetuned"]
+ARM_NAMES = ["vgg16_multilevel", "vgg16_finetuned"]
 COSTS = Costs(
     prepare=0.01,
-    features={"proposed": 0.1, "vgg16_finetuned": 0.05},
-    fit={"proposed": 0.002, "vgg16_finetuned": 0.3},
-    stored={"proposed": 5_000.0, "vgg16_finetuned": 200_000.0},
+    features={"vgg16_multilevel": 0.1, "vgg16_finetuned": 0.05},
+    fit={"vgg16_multilevel": 0.002, "vgg16_finetuned": 0.3},
+    stored={"vgg16_multilevel": 5_000.0, "vgg16_finetuned": 200_000.0},
     cores=2,
 )
 
@@ -31,17 +31,17 @@ def table(n: int = 1000, workers: int = 1, **settings: object):
 def test_the_sums_are_those_of_paper_and_pencil() -> None:
     found = table(folds=5)  # every scan has copies: 1 for the proposed arm, 3 for the fine-tuned one
     assert found.loc[("prepare", "scans and copies"), "hours_here"] == pytest.approx(1000 * 4 * 0.01 / 2 / 3600)
-    assert found.loc[("features", "proposed"), "hours_here"] == pytest.approx(1000 * 2 * 0.1 / 3600)
+    assert found.loc[("features", "vgg16_multilevel"), "hours_here"] == pytest.approx(1000 * 2 * 0.1 / 3600)
     assert found.loc[("features", "vgg16_finetuned"), "disk_GB"] == pytest.approx(1000 * 4 * 200_000 / 1e9)
-    assert found.loc[("fits", "proposed"), "hours_here"] == pytest.approx(6 * 700 * 2 * 0.002 / 3600)
+    assert found.loc[("fits", "vgg16_multilevel"), "hours_here"] == pytest.approx(6 * 700 * 2 * 0.002 / 3600)
     assert found.loc[("fits", "vgg16_finetuned"), "hours_here"] == pytest.approx(6 * 700 * 0.3 / 3600)
     parts = found.drop(index="all", level=0)
     assert found.loc["all", "hours_here"].item() == pytest.approx(parts["hours_here"].sum())
 
 
 def test_without_folds_only_training_scans_have_copies() -> None:
-    assert table().loc[("features", "proposed"), "units"] == pytest.approx(1700)
-    assert table().loc[("fits", "proposed"), "units"] == 1
+    assert table().loc[("features", "vgg16_multilevel"), "units"] == pytest.approx(1700)
+    assert table().loc[("fits", "vgg16_multilevel"), "units"] == 1
 
 
 def test_workers_share_the_work_but_no_fit_is_divided() -> None:

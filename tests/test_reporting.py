@@ -153,7 +153,7 @@ def test_methods_follow_the_settings() -> None:
 
 def test_methods_describe_the_arm_that_was_trained(tmp_path: Path) -> None:
     run = read_run(make_run(tmp_path / "run"))
-    assert "frozen VGG16, the mean activations of block3_conv3" in said_of(run)
+    assert "VGG16 frozen up to block3_conv3, a trained head that judges each place by itself" in said_of(run)
     finetuned = record_of(weights={"vgg16_finetuned": {"weights": "imagenet"}})
     assert "VGG16 trained from" in said_of(finetuned) and "AdamW" in said_of(finetuned)
 

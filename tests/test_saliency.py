@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import BACKBONES, BackboneError, build_base
-from bonescan_utils.heads import attach_head, pool, pool_levels
-from bonescan_utils.saliency import METHODS, SaliencyError, enlarge, saliency_in_mask, saliency_map
+from bonescan_utils.heads import attach_head, head_of, pool, pool_levels
+from bonescan_utils.saliency import METHODS, SaliencyError, contrast, enlarge, saliency_map
+from bonescan_utils.saliency_methods import DEFAULT_METHOD, SALIENCY_METHODS
 from bonescan_utils.weights import WeightsSource
 
 SHAPE = (96, 80, 3)
@@ -36,6 +37,12 @@ def plain_gradcam(model: keras.Model, layer: str) -> np.ndarray:
     weights = tf.reduce_mean(tape.gradient(logit, activation), axis=(1, 2), keepdims=True)
     cells = activation.shape[1] * activation.shape[2]
     return tf.nn.relu(cells * tf.reduce_sum(weights * activation, axis=-1)).numpy()
+
+
+def local_model() -> keras.Model:
+    arm = Arm(name="t", backbone="vgg16", cut="block3_conv3", output="block3_conv3", local_units=4, epochs=1)
+    base = build_base("vgg16", input_shape=SHAPE, output="block3_conv3")
+    return keras.Model(base.input, head_of(base.output, arm, activation_function="sigmoid"))
 
 
 def multilevel_model(backbone: str) -> tuple[keras.Model, tuple[str, ...]]:
@@ -112,8 +119,35 @@ def test_a_sure_model_is_explained_as_well_and_is_left_as_it_was():
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_maps_of_the_image(method):
     rgb = np.repeat(IMAGES[..., None], 3, -1)
-    found = saliency_map(model_of("vgg16"), rgb, backbone="vgg16", method=method)
+    found = saliency_map(local_model(), rgb, backbone="vgg16", method=method, layers=["hidden"])
     assert found.maps.shape == IMAGES.shape and np.isfinite(found.maps).all() and found.maps.min() >= 0
+
+
+def test_a_focused_map_is_the_map_times_the_contrast():
+    plain = saliency_map(model_of("vgg16"), IMAGES, backbone="vgg16")
+    focused = saliency_map(model_of("vgg16"), IMAGES, backbone="vgg16", method="focused_gradcam")
+    expected = plain.maps * plain.raw_max[:, None, None] * contrast(IMAGES)
+    np.testing.assert_allclose(focused.maps * focused.raw_max[:, None, None], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_names_of_the_methods_are_those_that_there_are():
+    assert set(METHODS) == set(SALIENCY_METHODS) and DEFAULT_METHOD in METHODS
+
+
+def test_contrast_is_of_spots_and_not_of_plains():
+    image = np.full((1, 40, 40), 100.0)
+    assert contrast(image).max() == 0
+    image[0, 20, 20] = 255
+    assert contrast(image)[0].argmax() == 20 * 40 + 20
+
+
+def test_the_evidence_of_a_local_head_is_what_grad_cam_shows():
+    model = local_model()
+    evidence = keras.Model(model.input, model.get_layer("evidence").output)(np.repeat(IMAGES[..., None], 3, -1))
+    bias = model.get_layer("evidence").get_weights()[1]
+    found = saliency_map(model, IMAGES, backbone="vgg16", layers=["hidden"])
+    expected = enlarge(np.maximum(evidence[..., 0] - bias, 0), IMAGES.shape[1:])
+    np.testing.assert_allclose(found.maps * found.raw_max[:, None, None], expected, rtol=1e-3, atol=1e-4)
 
 
 def test_a_model_without_evidence_gives_an_empty_map():
@@ -131,8 +165,8 @@ def test_a_wrong_layer_model_size_or_method_is_named():
     assert saliency_map(model, IMAGES, backbone="vgg16", layers=["block4_pool"]).layers == ("block4_pool",)
     with pytest.raises(SaliencyError, match="not a flat DenseNet121"):
         saliency_map(model, IMAGES, backbone="densenet121")
-    with pytest.raises(SaliencyError, match=r"'scorecam'.*gradcam"):
-        saliency_map(model, IMAGES, backbone="vgg16", method="scorecam")
+    with pytest.raises(SaliencyError, match=r"'occlusion'.*gradcam"):
+        saliency_map(model, IMAGES, backbone="vgg16", method="occlusion")
     with pytest.raises(BackboneError, match=r"\(80, 96\).*takes \(96, 80\)"):
         saliency_map(model, np.zeros((1, 80, 96)), backbone="vgg16", layers=["block4_pool"])
 
@@ -144,12 +178,3 @@ def test_enlargement_keeps_cells_where_they_are():
     rows, columns = np.mgrid[:320, :160]
     centre = (rows * large).sum() / large.sum(), (columns * large).sum() / large.sum()
     np.testing.assert_allclose(centre, (2.5 * 32 - 0.5, 1.5 * 32 - 0.5), atol=1e-3)
-
-
-def test_share_in_a_mask():
-    saliency = np.array([[0.0, 1.0], [0.5, 0.5]])
-    mask = np.array([[False, True], [True, False]])
-    assert saliency_in_mask(saliency, mask) == pytest.approx(0.75)
-    assert np.isnan(saliency_in_mask(np.zeros((2, 2)), mask))
-    with pytest.raises(SaliencyError, match="differ in shape"):
-        saliency_in_mask(saliency, mask[:1])

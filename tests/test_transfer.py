@@ -178,14 +178,14 @@ def test_missing_copies_are_named(store, source, folder):
 # ------------------------------------------------------------------------------------------- arms
 def test_the_study_has_the_promised_arms():
     others = [b for b in BACKBONES if b != "vgg16"]
-    ends = [*(f"{b}_finetuned" for b in BACKBONES), *(f"{b}_multilevel" for b in others)]
-    assert list(ARMS) == ["proposed", *BACKBONES, *ends]
+    ends = [f"{b}_{kind}" for kind in ("finetuned", "multilevel") for b in BACKBONES]
+    assert list(ARMS) == ["proposed", *BACKBONES, *ends, *(f"{b}_local" for b in others)]
     for name in BACKBONES:
         assert get_arm(name).frozen and get_arm(name).backbone == name and protocol(name) == "frozen"
-    assert protocol("proposed") == "multilevel" and get_arm("proposed").backbone == "vgg16"
+    assert protocol("proposed") == "local" and get_arm("proposed").backbone == "vgg16"
 
 
-@pytest.mark.parametrize("name", ["finetuned", "multilevel"])
+@pytest.mark.parametrize("name", ["finetuned", "multilevel", "local"])
 def test_arms_of_one_protocol_differ_in_the_backbone_only(name):
     settings = {f.name for f in dataclasses.fields(Arm)} - {"name", "backbone", "cut", "output", "taps"}
     arms = [arm for arm in ARMS.values() if protocol(arm.name) == name]
@@ -197,6 +197,7 @@ def test_arms_of_one_protocol_differ_in_the_backbone_only(name):
     ("settings", "message"),
     [
         ({"pooling": "mean"}, "pooling='mean'; expected one of avg, max, avg_max, lse"),
+        ({"local_units": 4}, "local_units need a cut"),
         ({"dropout": 1.0}, "dropout=1.0 is not within"),
         ({"cut": None}, "frozen arm"),
         ({"epochs": 0}, "needs epochs >= 1"),

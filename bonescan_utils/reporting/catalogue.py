@@ -156,9 +156,10 @@ TABLES = (
           "Reasons by the truth of phantoms, where there is any."),
     Table("robustness", "robustness", "AUROC when the scans are changed",
           "Same model, changed test scans."),
-    Table("saliency_by_visible_lesions", "explanation", "Saliency inside lesions",
-          "Positive test scans. Median ratio: share of the map inside lesions over the share of area they cover; 1 is"
-          " chance."),
+    Table("localisation", "explanation", "Saliency maps against lesion truth",
+          "Test scans with visible lesions; maps below the methods know nothing of the model."),
+    Table("localisation_differences", "explanation", "Saliency maps less the contrast of the image, same scans"),
+    Table("froc", "explanation", "Visible lesions found at a number of false foci a scan"),
     Table("precision", "planning", "Width of the 95 % interval by number of scans"),
     Table("scans_needed", "planning", "Scans needed for a wanted width of the 95 % interval"),
     Table("weights", "training", "What each arm started from"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from bonescan_utils.arms import Arm
+from bonescan_utils.arms import PLACES_SHARE, Arm
 from bonescan_utils.backbones import BACKBONES
 from bonescan_utils.preprocessing import WINDOW_FACTOR, WINDOW_PERCENTILE
 from bonescan_utils.reporting.readable import methods_sentence
@@ -130,6 +130,12 @@ def _structure(arm: Arm) -> str:
         return f"frozen {title}, the mean activations of {layers} joined, logistic head"
     if arm.frozen:
         return f"frozen {title}, global {POOLING_TEXT[arm.pooling]} pooling, logistic head"
+    if arm.local_units:
+        return (
+            f"{title} frozen up to {arm.cut}, a trained head that judges each place by itself ({arm.local_units} 3 x 3"
+            f" convolutions, ReLU, channel dropout {arm.dropout:g}; one value of evidence a place), whose score is the"
+            f" mean of the highest {PLACES_SHARE:.0%} of the places, one sigmoid output"
+        )
     return (
         f"{title} trained from {arm.cut} on, global {POOLING_TEXT[arm.pooling]} pooling, {arm.dense_units} hidden"
         f" units (ReLU), dropout {arm.dropout:g}, one sigmoid output"
