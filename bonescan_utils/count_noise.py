@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from bonescan_utils.explanation import Explained, explain
 from bonescan_utils.perturbations import Perturbation, perturb
+from bonescan_utils.saliency_methods import DEFAULT_METHOD
 from bonescan_utils.sanity import map_correlation
 
 
@@ -19,7 +20,7 @@ def count_noise_scores(
     explained: Sequence[Explained],
     *,
     layout: str,
-    method: str = "gradcam",
+    method: str = DEFAULT_METHOD,
     percent: float = 50,
     draws: int = 3,
     seed: int = 0,

@@ -16,6 +16,7 @@ from tqdm import tqdm
 from bonescan_utils.explanation import Explained, explain, lesion_mask
 from bonescan_utils.manifest import is_phantom
 from bonescan_utils.phantom import PhantomScan, make_scan
+from bonescan_utils.saliency_methods import DEFAULT_METHOD
 from bonescan_utils.sanity import SanityError
 
 CHANGES = ("removed", "inserted")
@@ -55,7 +56,7 @@ def counterfactual_rows(
 
 
 def counterfactual_scores(
-    model: Path, rows: pd.DataFrame, change: str, *, layout: str, method: str = "gradcam", progress: bool = False
+    model: Path, rows: pd.DataFrame, change: str, *, layout: str, method: str = DEFAULT_METHOD, progress: bool = False
 ) -> pd.DataFrame:
     """Score and explain phantoms as they are and changed.
 

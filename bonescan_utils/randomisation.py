@@ -13,7 +13,6 @@ from typing import Any
 import keras
 import numpy as np
 import pandas as pd
-from scipy import ndimage as ndi
 from tqdm import tqdm
 
 from bonescan_utils.arms import Arm
@@ -21,16 +20,13 @@ from bonescan_utils.explanation import Explained, explain, lesion_mask
 from bonescan_utils.features import FeatureStore
 from bonescan_utils.files import sha256_file, write_atomic, write_json
 from bonescan_utils.models import assemble, load_model, model_record, save_model
+from bonescan_utils.saliency_methods import DEFAULT_METHOD
 from bonescan_utils.sanity import map_correlation
 from bonescan_utils.scan import Scan
 from bonescan_utils.transfer import fit
 
 TRAINED = "trained"
 """Depth of the model as it was saved, beside the names of layers."""
-
-TOLERANCE = 4.0
-"""Pixels of the model's image between a lesion and a peak that still points at it: one cell of the proposed arm's map
-(Source of a tolerance: Zhang et al., Int J Comput Vis 2018;126:1084, section 4.1, 15 pixels there)."""
 
 STATISTICS_OF_DATA = ("moving_mean", "moving_variance")
 """Weights that are no weights: measured on images, and never negative or learnt by descent."""
@@ -43,7 +39,7 @@ def randomisation_scores(
     *,
     layout: str,
     folder: Path,
-    method: str = "gradcam",
+    method: str = DEFAULT_METHOD,
     seed: int = 0,
     max_depths: int = 8,
     progress: bool = False,
@@ -64,8 +60,7 @@ def randomisation_scores(
     Returns:
         One row per depth and scan: depth (`trained`, then the deepest layer that is random), layers (how many are),
         scan_id, y_score, correlation (rank correlation with the trained model's map; NaN for an empty map),
-        peak_inside (1 where the map's peak lies in a lesion or within `TOLERANCE` of one, else 0; NaN without
-        lesions).
+        peak_inside (1 or 0; NaN without lesions).
     """
     models = {TRAINED: (0, model)} | randomised_models(model, folder, seed=seed, max_depths=max_depths)
     rows: list[dict[str, Any]] = []
@@ -139,9 +134,8 @@ def _learnt(layer: keras.layers.Layer) -> list[Any]:
 
 
 def _peak_inside(one: Explained, truth: Mapping[str, Mapping[str, np.ndarray] | None]) -> float:
-    """Return whether the map's highest pixel lies at a lesion; NaN without lesions. An empty map points nowhere."""
+    """Return whether the map's highest pixel lies in a lesion; NaN without lesions. An empty map points nowhere."""
     mask = lesion_mask(one.prepared, truth.get(one.scan.scan_id) or {})
     if not mask.any():
         return float("nan")
-    distance = ndi.distance_transform_edt(~mask)
-    return float(distance.flat[int(one.saliency.argmax())] <= TOLERANCE and one.saliency.any())
+    return float(mask.flat[int(one.saliency.argmax())] and one.saliency.any())

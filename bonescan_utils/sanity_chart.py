@@ -54,7 +54,7 @@ def plot_counterfactuals(table: pd.DataFrame, *, threshold: float, note: str = "
             )  # fmt: skip
         ax.axhline(threshold, **REFERENCE_LINE)
         ax.set_xticks([0, 1], ["as it is", "changed"])
-        ax.set(xlim=(-0.25, 1.25), ylim=(-0.03, 1.03), title=f"{CHANGE_TEXT[change]} (n = {len(mine)})")
+        ax.set(xlim=(-0.25, 1.25), ylim=(-0.03, 1.03), title=f"{CHANGE_TEXT[change]}\nn = {len(mine)}")
     panels[0].set_ylabel("Score")
     sns.despine(fig=fig)
     lines = "Each line is a phantom patient. Blue: crosses the threshold (dotted). Red: stays on its side."
