@@ -119,7 +119,7 @@ def test_importing_the_package_is_light() -> None:
 
 LIGHT = (
     "manifest scan dicom images phantom preprocessing cohort evaluation figures tables study profiles runner"
-    " arms weights lesions report run_model finding results predict pacs"
+    " arms weights lesions report run_model finding results predict pacs sanity burden"
 ).split()
 
 
