@@ -103,14 +103,14 @@ def burden_table(explained: Sequence[Explained], level: float) -> pd.DataFrame:
 
 
 def true_burden(
-    scans: Sequence[Scan], truth: Mapping[str, Mapping[str, np.ndarray] | None], lesions: pd.DataFrame
+    scans: Sequence[Scan], truth: Mapping[str, Mapping[str, np.ndarray] | None], lesions: pd.DataFrame | None
 ) -> pd.DataFrame:
     """Return the true burden of phantoms.
 
     Args:
         scans: The scans.
         truth: Lesion masks by scan and view, on counts pixels; a scan without truth is left out.
-        lesions: Findings, as `phantom.read_lesions` returns them.
+        lesions: Findings, as `phantom.read_lesions` returns them; None without truth: then no scan has any.
 
     Returns:
         scan_id, visible_lesions, lesion_area_cm2 (of the view where the lesions cover more).
@@ -122,6 +122,8 @@ def true_burden(
             areas = [float(masks[view.name].sum()) * _pixel_cm2(view) for view in scan.views]
             rows.append((scan.scan_id, max(areas)))
     table = pd.DataFrame(rows, columns=["scan_id", "lesion_area_cm2"])
+    if lesions is None or table.empty:
+        return table.head(0).assign(visible_lesions=0)[["scan_id", *TRUTHS]]
     counts = visible_lesions(lesions, table["scan_id"])
     return table.assign(visible_lesions=counts.to_numpy())[["scan_id", *TRUTHS]]
 

@@ -29,6 +29,7 @@ from bonescan_utils.localisation_chart import plot_froc, plot_localisation
 from bonescan_utils.overlays import OverlayCase, plot_overlays
 from bonescan_utils.pictures import plot_before_after, plot_montage
 from bonescan_utils.robustness_chart import plot_robustness
+from bonescan_utils.sanity_chart import plot_counterfactuals, plot_deletion, plot_randomisation
 from bonescan_utils.style import (
     BLACK,
     COLUMN_MM,
@@ -60,7 +61,9 @@ __all__ = [
     "plot_calibration",
     "plot_confusion",
     "plot_count_statistics",
+    "plot_counterfactuals",
     "plot_decision_curve",
+    "plot_deletion",
     "plot_flow",
     "plot_folds",
     "plot_forest",
@@ -72,6 +75,7 @@ __all__ = [
     "plot_overlays",
     "plot_pr",
     "plot_primary_by_label",
+    "plot_randomisation",
     "plot_robustness",
     "plot_roc",
     "plot_subgroups",

@@ -115,6 +115,9 @@ class StudyConfig(BaseModel):
     methods: Annotated[list[MethodName], BeforeValidator(_listed)] = Field(
         ["focused_gradcam", "gradcam", "layercam"], description="saliency methods to score against lesion truth"
     )
+    n_sanity: int = Field(
+        20, ge=0, le=1000, description="test phantoms for each of the sanity checks of saliency maps; 0 for none"
+    )
     n_jobs: int = Field(-1, description="processes for reading scans; -1 for one a core")
 
 
@@ -127,6 +130,7 @@ PROFILES: dict[str, dict[str, Any]] = {
         "epochs": 4,
         "n_boot": 200,
         "n_robustness": 20,
+        "n_sanity": 4,
     },
     "study": {},
     "full": {"arms": [*SIX_ARMS, *EQUAL_ARMS]},
