@@ -1,7 +1,7 @@
 """Sanity run: all sanity checks of one arm and method of a finished run; phantoms only.
 
-Only a simulator can take the metastases out of a patient. For a cohort of patients nothing is checked and every table is
-empty.
+Only a simulator can take the metastases out of a patient. For a cohort of patients nothing is checked and every table
+is empty.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from pathlib import Path
 import pandas as pd
 
 from bonescan_utils.count_noise import count_noise_scores
-from bonescan_utils.counterfactuals import counterfactual_rows, counterfactual_scores
+from bonescan_utils.counterfactuals import COLUMNS, counterfactual_rows, counterfactual_scores
 from bonescan_utils.deletion import deletion_curves, deletion_gains
 from bonescan_utils.explanation import Explained
 from bonescan_utils.randomisation import randomisation_scores
-from bonescan_utils.sanity import deletion_curve, randomisation_curve, sanity_table
+from bonescan_utils.sanity import TABLE, deletion_curve, randomisation_curve, sanity_table
 from bonescan_utils.study import Run
 
+ESTIMATES = ("estimate", "ci_low", "ci_high", "n")
 DEPTHS = 4
 """Depths of randomisation, from the head alone to all weights."""
 DELETED = 10
@@ -38,10 +39,10 @@ class Sanity:
         deleted: `sanity.deletion_curve`.
     """
 
-    verdicts: pd.DataFrame = field(default_factory=pd.DataFrame)
-    changed: pd.DataFrame = field(default_factory=pd.DataFrame)
-    randomised: pd.DataFrame = field(default_factory=pd.DataFrame)
-    deleted: pd.DataFrame = field(default_factory=pd.DataFrame)
+    verdicts: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=TABLE))
+    changed: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=COLUMNS))
+    randomised: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["layers", *ESTIMATES]))
+    deleted: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["test", "share", *ESTIMATES]))
 
 
 def check_sanity(
