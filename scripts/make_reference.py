@@ -12,15 +12,19 @@ import sys
 from pathlib import Path
 
 LIMIT_BYTES = 5_000_000
+LARGEST_TABLE = 120_000
+"""Tables beyond this hold a row per scan or per point of a curve: a run makes them again."""
 
 
 def main(run: Path, out: Path = Path("reports/reference")) -> None:
-    """Replace `out` by the results of `run`; refuses more than `LIMIT_BYTES`."""
-    files = [run / "run.json", *sorted((run / "tables").glob("*.csv")), *sorted((run / "figures").glob("*.png"))]
+    """Replace the tables and pictures in `out` by those of `run`; refuses more than `LIMIT_BYTES`."""
+    tables = [path for path in sorted((run / "tables").glob("*.csv")) if path.stat().st_size <= LARGEST_TABLE]
+    files = [run / "run.json", *tables, *sorted((run / "figures").glob("*.png"))]
     total = sum(path.stat().st_size for path in files)
     if total > LIMIT_BYTES:
         raise SystemExit(f"{total:,} bytes in {len(files)} files; at most {LIMIT_BYTES:,} belong in git")
-    shutil.rmtree(out, ignore_errors=True)
+    for name in ("tables", "figures"):  # beside them lie the benchmarks, which no run makes
+        shutil.rmtree(out / name, ignore_errors=True)
     for path in files:
         target = out / path.relative_to(run)
         target.parent.mkdir(parents=True, exist_ok=True)
