@@ -88,7 +88,7 @@ def _summary(folder: Path, record: Mapping[str, Any]) -> str:
     if table.exists():
         shown = read_text_csv(table)
         columns = [name for name in SUMMARY_COLUMNS if name in shown]
-        found += shown[columns].to_html(index=False, border=0, escape=True)
+        found += shown[columns].to_html(index=False, border=0, escape=True, classes="summary")
     return found
 
 
