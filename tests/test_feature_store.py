@@ -144,3 +144,24 @@ def test_eviction_frees_activations_and_keeps_pooled_features(tmp_path: Path) ->
     assert pooled.exists() and shelf(tmp_path).open(ROWS) is not None
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [".json", ".npy"]
     assert evict(tmp_path) == 0
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux to look at resident pages")
+def test_rows_that_were_read_do_not_stay_resident(tmp_path: Path) -> None:
+    path = tmp_path / "large.npy"
+    np.save(path, np.random.default_rng(0).random((64, 16, 16, 64)).astype(np.float16))
+    block = Block((Part(np.load(path, mmap_mode="r")),))
+    first = block.take(np.arange(64))
+    assert resident_kilobytes(path) < 0.1 * path.stat().st_size / 1024
+    np.testing.assert_array_equal(block.take(np.arange(64)), first)
+
+
+def resident_kilobytes(path: Path) -> int:
+    """Pages of a mapped file in this process."""
+    found, inside = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if "-" in line.split()[0]:
+            inside = line.endswith(str(path))
+        elif inside and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
