@@ -13,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from scipy import ndimage as ndi
 
 from bonescan_utils.figures import OverlayCase
 from bonescan_utils.localisation import (
@@ -32,6 +33,8 @@ from bonescan_utils.saliency import contrast, saliency_map
 from bonescan_utils.saliency_methods import DEFAULT_METHOD
 from bonescan_utils.scan import Scan
 
+DRAWN_PIXELS = 9
+"""Side, in counts pixels (2 cm), of the smallest focus in a picture of whole scans."""
 OUTCOMES = ("Hit", "Miss", "False alarm")
 Masks = Mapping[str, np.ndarray]
 
@@ -119,7 +122,7 @@ def overlay_cases(
     scores: Sequence[float] | None = None,
     truth: Mapping[str, Masks | None] | None = None,
 ) -> list[OverlayCase]:
-    """Return what `figures.plot_overlays` draws.
+    """Return what `figures.plot_overlays` draws; a focus of few pixels is drawn `DRAWN_PIXELS` wide, to be seen at all.
 
     Args:
         explained: The scored scans.
@@ -131,7 +134,7 @@ def overlay_cases(
     cases = []
     shown = [item.y_score for item in explained] if scores is None else scores
     for item, outcome, score in zip(explained, outcomes, shown, strict=True):
-        maps = item.by_view()
+        maps = {view: ndi.maximum_filter(values, DRAWN_PIXELS) for view, values in item.by_view().items()}
         masks = (truth or {}).get(item.scan.scan_id) or {}
         cases.append(
             OverlayCase(

@@ -12,6 +12,8 @@ import sys
 from pathlib import Path
 
 LIMIT_BYTES = 5_000_000
+LARGE_PICTURES = ("before_after", "failures")
+"""Sheets of scans beside the two that are shown: a megabyte each."""
 LARGEST_TABLE = 120_000
 """Tables beyond this hold a row per scan or per point of a curve: a run makes them again."""
 
@@ -19,7 +21,8 @@ LARGEST_TABLE = 120_000
 def main(run: Path, out: Path = Path("reports/reference")) -> None:
     """Replace the tables and pictures in `out` by those of `run`; refuses more than `LIMIT_BYTES`."""
     tables = [path for path in sorted((run / "tables").glob("*.csv")) if path.stat().st_size <= LARGEST_TABLE]
-    files = [run / "run.json", *tables, *sorted((run / "figures").glob("*.png"))]
+    pictures = [path for path in sorted((run / "figures").glob("*.png")) if path.stem not in LARGE_PICTURES]
+    files = [run / "run.json", *tables, *pictures]
     total = sum(path.stat().st_size for path in files)
     if total > LIMIT_BYTES:
         raise SystemExit(f"{total:,} bytes in {len(files)} files; at most {LIMIT_BYTES:,} belong in git")
