@@ -26,6 +26,7 @@ from bonescan_utils.profiles import StudyConfig, StudyError, copies_needed, stud
 from bonescan_utils.screen import quiet_stderr
 
 FEW, MANY = 16, 64  # images: the difference of two runs is free of the time that building a model takes
+FIT_EPOCHS = (1, 9)  # building the model takes longer than an epoch of a small head: its noise is spread over eight
 HEAD_SCANS = 400
 COLUMNS = "stage what units seconds_each hours_here hours_shared memory_GB disk_GB".split()
 
@@ -202,11 +203,12 @@ def _gradient_cost(arm: Arm, found: object) -> float:
     labels = np.arange(MANY) % 2
     partitions = np.where(np.arange(MANY) < MANY // 4, "tuning", "train")
     seconds = []
-    for epochs in (1, 2):
+    for epochs in FIT_EPOCHS:
         began = time.perf_counter()
         fit(replace(arm, epochs=epochs, patience=0), found, labels, partitions, progress=False)  # type: ignore[arg-type]
         seconds.append(time.perf_counter() - began)
-    return max(1e-6, (seconds[1] - seconds[0]) * arm.epochs / (MANY * 3 / 4))
+    each = (seconds[1] - seconds[0]) / (FIT_EPOCHS[1] - FIT_EPOCHS[0])
+    return max(1e-6, each * arm.epochs / (MANY * 3 / 4))
 
 
 def _head_cost(arm: Arm, width: int) -> float:
