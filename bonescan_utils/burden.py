@@ -52,7 +52,8 @@ REGIONS = (
     Box("legs", (0.51, 1.05), (0, 0.3)),
 )
 """Boxes of the body's own frame (`landmarks.frame_of`), the first that holds a focus counts; what lies in none is
-`elsewhere`. The borders lie between the projections of bones of phantoms of the train partition (assumption)."""
+`elsewhere`. The borders lie between the projections of bones of phantoms of the partitions train and tuning
+(assumption)."""
 
 
 class BurdenError(ValueError):

@@ -19,8 +19,6 @@ from bonescan_utils.ingest.walk import Found
 FORMAT = "1"
 """Raise it when records of older code are of no use."""
 
-ENDS = ("used", "quarantined", "ignored")
-
 _TABLES = """
 CREATE TABLE IF NOT EXISTS about (name TEXT PRIMARY KEY, value TEXT);
 CREATE TABLE IF NOT EXISTS files (
