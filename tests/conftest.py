@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 from bonescan_utils.dicom import write_dicom
 from bonescan_utils.manifest import write_manifest
 from bonescan_utils.scan import Scan, View
+
+settings.register_profile("repeatable", derandomize=True, database=None)
+settings.register_profile("search", print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+# The same examples in every run, so that a test fails for a change and not by luck; `make fuzz` searches for new ones.
 
 ROWS, COLUMNS = 128, 32
 PRIMARIES = ("prostate", "breast", "lung", "other")

@@ -18,7 +18,7 @@ import pydicom
 import pytest
 from conftest import make_scan
 from dicom_rules import REQUIRED, SC_CLASS, SR_CLASS, faults
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from bonescan_utils.dicom import read_dicom, write_dicom
@@ -349,6 +349,8 @@ TEXT = st.text(st.characters(codec="utf-8"), max_size=70)
 
 
 @settings(max_examples=10, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(name="\\", patient="A\\B", accession="\\\\", study="\x1b$B")
+@example(name="\x00", patient="\x0c7", accession=" ", study="a=b=c=d=e")
 @given(name=TEXT, patient=TEXT, accession=TEXT, study=TEXT)
 def test_no_text_of_a_source_breaks_the_results_of_a_scan(
     changed: Any, tmp_path: Path, name: str, patient: str, accession: str, study: str

@@ -104,7 +104,7 @@ def _carried(found: Dataset) -> Dataset:
         raise SourceError(f"the source is of SOP class {kept.SOPClassUID.name}; expected a nuclear medicine image")
     kept.Modality, kept.Rows, kept.Columns = "NM", found.Rows, found.Columns  # `read_dicom` takes no other modality
     for name in TYPE_2 + OPTIONAL:
-        value = _text(found.get(name))
+        value = _first(found.get(name))
         form = _FORMS.get(name)
         wrong = (form is not None and not form.fullmatch(value)) or (name == "PatientSex" and value not in _SEXES)
         if name in TYPE_2 or (value and not wrong):
@@ -115,7 +115,13 @@ def _carried(found: Dataset) -> Dataset:
 
 
 def _text(value: Any) -> str:
-    """Return a value as text, '' for none."""
+    """Return a value as text, '' for none; several values are joined as in the file."""
     if value is None:
         return ""
     return "\\".join(map(str, value)) if isinstance(value, MultiValue) else str(value).strip()
+
+
+def _first(value: Any) -> str:
+    """Return the first of the values (each attribute here has one), without what would make it two or end it."""
+    first = next(iter(value), None) if isinstance(value, MultiValue) else value
+    return "".join(c for c in _text(first) if c.isprintable() and c != "\\").strip()
