@@ -21,7 +21,6 @@ from pydicom.uid import UID, JPEGLSLossless, NuclearMedicineImageStorage, genera
 from bonescan_utils.files import write_bytes
 from bonescan_utils.scan import Scan, ScanError, View
 
-PEAK_KEV = 140.0
 WINDOW_KEV = (126.0, 154.0)  # 140 keV +- 10 %
 VELOCITY_MM_S = 2.5  # 15 cm/min
 ACTIVITY_MBQ = 740.0

@@ -140,11 +140,6 @@ def all_predictions(trained: Sequence[Trained]) -> pd.DataFrame:
     return pd.concat([arm.predictions for arm in trained], ignore_index=True)
 
 
-def all_histories(trained: Sequence[Trained]) -> pd.DataFrame:
-    """Return the training histories of all arms as one table."""
-    return pd.concat([arm.history for arm in trained], ignore_index=True)
-
-
 def paper_arms(predictions: pd.DataFrame, reference: str) -> pd.DataFrame:
     """Return the predictions of the paper's comparison: the reference arm and the frozen backbones."""
     return predictions[[arm == reference or protocol(arm) == "frozen" for arm in predictions["arm"]]]
