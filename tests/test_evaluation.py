@@ -73,6 +73,11 @@ def test_metrics_equal_sklearn():
     assert ((table["ci_low"] <= table["estimate"]) & (table["estimate"] <= table["ci_high"])).all()
     assert (table["ci_low"] < table["ci_high"]).all()
     assert table["n"].eq(60).all() and table["n_positive"].eq(30).all()
+    proportions = dict.fromkeys(("accuracy", "sensitivity", "specificity", "PPV", "NPV"), "Wilson")
+    forms = {"AUROC": "DeLong", "LR+": "Koopman score", "LR-": "Koopman score", **proportions}
+    forms |= dict.fromkeys(("Youden", "balanced_accuracy"), "Newcombe hybrid")
+    methods = table[table["arm"] == "vgg16"].set_index("metric")["method"].to_dict()
+    assert {name: method for name, method in methods.items() if not method.startswith("patient bootstrap")} == forms
 
 
 def test_wilson_equals_its_closed_form():
@@ -144,6 +149,9 @@ def test_what_does_not_exist_is_undefined_with_its_reason(threshold, undefined, 
     table = metrics_table(predictions, {"a": threshold}, seed=0, n_boot=100)
     absent = table[table["method"].str.startswith("undefined: no scan was called")]
     assert set(absent["metric"]) == undefined
+    word = "positive" if "PPV" in undefined else "negative"
+    assert absent["method"].eq(f"undefined: no scan was called {word}").all()
+    assert table["n"].eq(24).all() and table["n_positive"].eq(12).all()
     assert absent[["estimate", "ci_low", "ci_high"]].isna().all(axis=None)
     assert table.drop(absent.index)[["estimate", "ci_low", "ci_high"]].notna().all(axis=None)
 
@@ -156,6 +164,9 @@ def test_infinite_likelihood_ratio_is_undefined_and_says_how_large_it_is_at_leas
     row = row_of(table, metric="LR+")
     assert np.isnan(row["estimate"]) and "infinite without any false alarm; at least" in row["method"]
     assert row_of(table, metric="LR-")["estimate"] == pytest.approx(0.25)
+    swapped = one.assign(y_score=1 - predictions["y_score"], y_true=1 - one["y_true"])
+    row = row_of(metrics_table(swapped, {"a": 0.5}, seed=0, n_boot=100), metric="LR-")
+    assert row["estimate"] == 0, "no true positive is missed"
 
 
 @pytest.mark.parametrize("scans_per_patient", [1, 2])
@@ -165,6 +176,7 @@ def test_constant_scores_rank_nothing(scans_per_patient):
     blind = table[table["metric"].isin(["AUROC", "AUPRC"])]
     assert blind["estimate"].isna().all()
     assert blind["method"].eq("undefined: every scan has the same score").all()
+    assert table["n"].eq(24).all() and table["n_positive"].eq(12).all()
     assert row_of(table, metric="specificity")["estimate"] == 1
 
 

@@ -21,6 +21,7 @@ from bonescan_utils.manifest import (
     take,
     write_manifest,
 )
+from bonescan_utils.problems import Problem
 
 
 def make_rows(n: int) -> list[dict[str, str]]:
@@ -378,7 +379,50 @@ def test_paths_must_exist_under_the_root_links_followed(tmp_path: Path) -> None:
     assert "s0002" in texts[1] and "a file that exists" in texts[1]  # s0003 is a phantom: made on demand
 
 
+def test_paths_of_a_manifest_are_told_with_line_scan_column_value_and_what_was_expected(tmp_path: Path) -> None:
+    rows = make_rows(4)
+    for row, (anterior, posterior) in zip(
+        rows, (("a.dcm", "gone.dcm"), ("folder", ""), ("../out.dcm", "../out.dcm"), ("", "a.dcm")), strict=True
+    ):
+        row |= {"anterior": anterior, "posterior": posterior}
+    (tmp_path / "a.dcm").write_text("x")
+    (tmp_path / "folder").mkdir()
+    manifest = tmp_path / "m.csv"
+    pd.DataFrame(rows).to_csv(manifest, index=False)
+    base = str(tmp_path.resolve())
+    df = pd.DataFrame(rows, dtype="str")
+    df.attrs["path"], df.attrs["lines"] = str(manifest), {f"s{at:04d}": at + 2 for at in range(4)}
+    assert check_paths(df, tmp_path) == [
+        Problem(str(manifest), 2, "s0000", "posterior", "gone.dcm", "a file that exists"),
+        Problem(str(manifest), 3, "s0001", "anterior", "folder", "a regular file"),
+        Problem(str(manifest), 4, "s0002", "anterior", "../out.dcm", f"a file under {base}"),
+    ]
+    df.attrs.clear()
+    assert {(problem.file, problem.line) for problem in check_paths(df, tmp_path)} == {(str(tmp_path), 0)}
+
+
+def test_a_file_that_is_no_table_is_one_problem_of_that_file(tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("")
+    with pytest.raises(ManifestError) as caught:
+        read_manifest(path)
+    (problem,) = caught.value.problems
+    assert problem.file == str(path) and problem.expected == "a CSV table" and problem.hint
+
+
+def test_without_labels_blank_cells_are_missing_and_the_others_numbers(tmp_path: Path) -> None:
+    rows = make_rows(3)
+    rows[1]["metastasis"] = ""
+    pd.DataFrame(rows).to_csv(tmp_path / "m.csv", index=False)
+    label = read_manifest(tmp_path / "m.csv", labelled=False)["metastasis"]
+    assert label.dtype == "Int64" and label.isna().tolist() == [False, True, False]
+    assert label.dropna().tolist() == [0, 0]
+    with pytest.raises(ManifestError, match="metastasis"):
+        read_manifest(tmp_path / "m.csv")
+
+
 def test_all_files_absent_hints_at_the_root(tmp_path: Path) -> None:
     problems = check_paths(make_table(3), tmp_path)
     assert len(problems) == 4
-    assert "All 3 files are absent" in str(problems[0])
+    hint = f"All 3 files are absent: is {tmp_path} the right folder?"
+    assert problems[0] == Problem(str(tmp_path), expected="paths relative to the folder of the manifest", hint=hint)
