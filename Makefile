@@ -1,7 +1,7 @@
 # Everything here is a thin wrapper: `make setup` builds .venv, the rest calls the package's own commands.
 # On a machine without make: python scripts/setup_env.py, then .venv/bin/bonescan run (Windows: .venv\Scripts\bonescan).
 .DEFAULT_GOAL := help
-.PHONY: help setup study full quick test test-all lab lint format clean
+.PHONY: help setup study full quick test test-all coverage mutants lab lint format clean
 SHELL := /bin/sh
 PYTHON ?=
 VENV := .venv
@@ -35,6 +35,12 @@ test: setup ## The fast tests
 test-all: setup ## All tests, the slow ones too
 	@$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
 
+coverage: setup ## How much of the package the fast tests run; fails under 90 % (light modules) or 75 % (any)
+	@$(BIN)/python -m pytest -q -n 2 --cov --cov-report=json:coverage.json && $(BIN)/python scripts/check_coverage.py coverage.json
+
+mutants: setup ## How many small changes of the metrics and the manifest the tests notice (10 minutes)
+	@$(BIN)/python -m pip install -q -e ".[mutation]" && $(BIN)/mutmut run && $(BIN)/mutmut results --all true | $(BIN)/python scripts/check_mutants.py
+
 lab: setup ## JupyterLab in the same environment
 	@$(BIN)/jupyter lab notebooks
 
@@ -45,5 +51,5 @@ format: setup ## Let ruff format the code and the notebooks
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .
 
 clean: ## Remove caches and .venv; data/ and reports/ stay
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis mutants .coverage coverage.json
 	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
