@@ -52,7 +52,7 @@ def _too_slow(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _memory(more_bytes: int) -> Iterator[None]:
-    used = _address_space()
+    used = address_space()
     if not used:
         yield
         return
@@ -69,7 +69,7 @@ def _memory(more_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
-def _address_space() -> int:
+def address_space() -> int:
     """Returns the bytes of address space of this process; 0 where the system does not tell."""
     with contextlib.suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
