@@ -23,6 +23,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments, generate_frames
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.pixels import get_decoder
 from pydicom.tag import Tag
 
@@ -31,6 +32,7 @@ from bonescan_utils.dicom_terms import shown_term
 from bonescan_utils.dicom_write import write_dicom
 from bonescan_utils.gate import file_kind
 from bonescan_utils.scan import Reading, ScanError, View, check_matrix
+from bonescan_utils.screen import quiet_stderr
 
 __all__ = ["decoders", "read_dicom", "write_dicom"]
 
@@ -113,7 +115,7 @@ def read_with_header(path: str | Path, tags: Sequence[str | int]) -> tuple[Readi
 def refusing(path: Path) -> Iterator[None]:
     """Turns whatever a hostile or broken file sets off into a ScanError that names the file."""
     try:
-        with python_warnings.catch_warnings():
+        with python_warnings.catch_warnings(), quiet_stderr():  # decoders write to the error stream
             python_warnings.simplefilter("ignore")  # pydicom's warnings quote header values
             yield
     except ScanError as error:
@@ -143,7 +145,7 @@ def _header(path: Path, tags: Sequence[str | int]) -> tuple[Dataset, uid.UID]:
     if syntax is None:
         raise ScanError("damaged", "the file meta names no transfer syntax", hint="Export it again.")
     if syntax == uid.DeflatedExplicitVRLittleEndian:
-        _check_inflation(path, int(meta.get("FileMetaInformationGroupLength", 0)))
+        _check_inflation(path)
     if syntax.is_encapsulated and _ends_in_delimiter(path):
         raise ScanError("truncated", "the last bytes of the pixel data are missing", hint="Copy it again.")
     return pydicom.dcmread(path, specific_tags=[Tag(tag) for tag in (*_TAGS, *tags)]), syntax
@@ -157,10 +159,17 @@ def _ends_in_delimiter(path: Path) -> bool:
     return tail.rfind(b"\xfe\xff\xdd\xe0") > 0  # at 0 it is whole
 
 
-def _check_inflation(path: Path, group_length: int) -> None:
-    """Inflates a deflated data set up to a limit: pydicom itself has none."""
+def _check_inflation(path: Path) -> None:
+    """Inflates a deflated data set up to a limit: pydicom itself has none.
+
+    It begins where pydicom ends to read the file meta, and not where the meta says that it ends: that may lie.
+    """
+    with path.open("rb") as stream:
+        read_preamble(stream, force=False)
+        _read_file_meta_info(stream)
+        packed = stream.read()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflater.decompress(path.read_bytes()[132 + 12 + group_length :], MAX_INFLATED_BYTES)
+    inflater.decompress(packed, MAX_INFLATED_BYTES)
     if inflater.unconsumed_tail:
         raise ScanError("too_large", f"inflates to more than {MAX_INFLATED_BYTES:,} bytes")
     if not inflater.eof:

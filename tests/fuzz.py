@@ -150,7 +150,8 @@ def _number(data: bytearray, rng: random.Random, other: bytes) -> None:
     """Writes a number that is a length at its limits over 2 or 4 bytes."""
     size, number = rng.choice((2, 4, 4)), rng.choice((*_NUMBERS, len(data), len(data) + 1))
     place = _at(data, rng) & ~1
-    data[place : place + size] = (number & ((1 << 8 * size) - 1)).to_bytes(size, rng.choice(("little", "little", "big")))
+    order = rng.choice(("little", "little", "big"))
+    data[place : place + size] = (number & ((1 << 8 * size) - 1)).to_bytes(size, order)
 
 
 def _token(data: bytearray, rng: random.Random, other: bytes) -> None:
@@ -240,6 +241,11 @@ def judge(path: Path) -> tuple[str, str]:
     return end, "; ".join(faults[:3])
 
 
+def _say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def _child(work: Path, seed: int, first: int, end: int) -> None:
     """Judges mutations, or all crashers; a line for each, its number before it is begun."""
     sys.path.insert(0, str(Path(__file__).parent.parent))
@@ -247,18 +253,18 @@ def _child(work: Path, seed: int, first: int, end: int) -> None:
 
     import pandas  # noqa: F401  loaded before the limit counts
 
-    from bonescan_utils.ingest.bounds import address_space
+    from bonescan_utils.bounds import address_space
 
     limit = address_space() + MORE_BYTES + (256 << 20)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     for at, (name, data) in enumerate(_inputs(seed, first, end), start=first):
         path = work / name
         path.write_bytes(data)
-        print(at, flush=True)
+        _say(str(at))
         ended, fault = judge(path)
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
         fault = fault or (f"{peak:,} bytes in memory" if peak > MORE_BYTES else "")
-        print(json.dumps({"at": at, "name": name, "end": ended, "fault": fault}), flush=True)
+        _say(json.dumps({"at": at, "name": name, "end": ended, "fault": fault}))
 
 
 def _inputs(seed: int, first: int, end: int) -> Iterator[tuple[str, bytes]]:
@@ -346,13 +352,13 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=secrets.randbelow(2**32), help="repeat the mutations of this seed")
     parser.add_argument("--n", type=int, default=20_000, help="number of mutations (default: 20000)")
     options = parser.parse_args()
-    print(f"{options.n:,} mutations of {len(SEEDS)} files, --seed {options.seed}", flush=True)
+    _say(f"{options.n:,} mutations of {len(SEEDS)} files, --seed {options.seed}")
     started = time.monotonic()
     ends, faults = campaign(options.seed, options.n)
     told = ", ".join(f"{count} {end}" for end, count in ends.most_common())
-    print(f"{time.monotonic() - started:.0f} s: {told}; {len(faults)} faults")
+    _say(f"{time.monotonic() - started:.0f} s: {told}; {len(faults)} faults")
     for at, fault in faults:
-        print(f"{keep(options.seed, at).name}: {fault}")
+        _say(f"{keep(options.seed, at).name}: {fault}")
     return bool(faults)
 
 

@@ -16,6 +16,10 @@ from bonescan_utils.scan import ScanError
 SECONDS = 30
 MORE_BYTES = 2 << 30
 
+_LOCK = threading.Lock()
+_OPEN: list[int] = []  # one for each block that is open, in whatever thread: the limit is that of the process
+_BEFORE: list[tuple[int, int]] = []
+
 
 @contextmanager
 def bounded(*, seconds: int = SECONDS, more_bytes: int = MORE_BYTES) -> Iterator[None]:
@@ -58,15 +62,19 @@ def _memory(more_bytes: int) -> Iterator[None]:
         return
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = used + more_bytes
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    with _LOCK:
+        if not _OPEN:
+            _BEFORE.append(resource.getrlimit(resource.RLIMIT_AS))
+            lowest = min((limit for limit in _BEFORE[0] if limit != resource.RLIM_INFINITY), default=used + more_bytes)
+            resource.setrlimit(resource.RLIMIT_AS, (min(lowest, used + more_bytes), _BEFORE[0][1]))
+        _OPEN.append(1)
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        with _LOCK:
+            _OPEN.pop()
+            if not _OPEN:
+                resource.setrlimit(resource.RLIMIT_AS, _BEFORE.pop())
 
 
 def address_space() -> int:
