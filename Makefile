@@ -1,7 +1,7 @@
 # Everything here is a thin wrapper: `make setup` builds .venv, the rest calls the package's own commands.
 # On a machine without make: python scripts/setup_env.py, then .venv/bin/bonescan run (Windows: .venv\Scripts\bonescan).
 .DEFAULT_GOAL := help
-.PHONY: help setup study full quick test test-all lab lint format clean
+.PHONY: help setup study full quick test test-all fuzz lab lint format clean
 SHELL := /bin/sh
 PYTHON ?=
 VENV := .venv
@@ -34,6 +34,12 @@ test: setup ## The fast tests
 
 test-all: setup ## All tests, the slow ones too
 	@$(BIN)/python -m pytest -q -n 2 -m "slow or not slow"
+
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+fuzz: setup ## Look for input that breaks a reader: new damaged files and new examples each time (SEED=n repeats one)
+	@echo "SEED=$(SEED)"
+	@$(BIN)/python tests/fuzz.py --seed $(SEED)
+	@HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest -q -n 2 -m "hypothesis and not slow" --hypothesis-seed=$(SEED)
 
 lab: setup ## JupyterLab in the same environment
 	@$(BIN)/jupyter lab notebooks

@@ -31,6 +31,7 @@ from bonescan_utils.dicom_frames import pick_frames
 from bonescan_utils.dicom_terms import shown_term
 from bonescan_utils.dicom_write import write_dicom
 from bonescan_utils.gate import file_kind
+from bonescan_utils.jpeg_lossless import check_stream
 from bonescan_utils.scan import Reading, ScanError, View, check_matrix
 from bonescan_utils.screen import quiet_stderr
 
@@ -252,7 +253,7 @@ def _check_pixels(ds: Dataset, syntax: uid.UID) -> int:
         raise ScanError("not_counts", f"BitsAllocated is {allocated}; expected 8, 16 or 32")
     data = ds.PixelData
     if syntax.is_encapsulated:
-        _check_frames(data, syntax, n_frames)
+        _check_frames(ds, syntax, n_frames)
         return n_frames
     wanted = n_frames * int(ds.Rows) * int(ds.Columns) * allocated // 8
     if len(data) != wanted + wanted % 2:
@@ -261,20 +262,23 @@ def _check_pixels(ds: Dataset, syntax: uid.UID) -> int:
     return n_frames
 
 
-def _check_frames(data: bytes, syntax: uid.UID, n_frames: int) -> None:
-    """Checks that compressed data hold as many whole frames as the header says."""
+def _check_frames(ds: Dataset, syntax: uid.UID, n_frames: int) -> None:
+    """Checks that compressed pixels hold as many whole frames as the header says."""
     if not get_decoder(syntax).is_available:
         package = next((p for known, p in _DECODERS.values() if known == syntax), "python-gdcm")
         raise ScanError("decoder_missing", f"no decoder for {syntax.name}", hint=f"pip install {package}")
-    fragments = list(generate_fragments(data))[1:]  # the first is the offset table
+    fragments = list(generate_fragments(ds.PixelData))[1:]  # the first is the offset table
     rle = syntax == uid.RLELossless
     begun = len(fragments) if rle else sum(f.startswith(_JPEG_STARTS) for f in fragments)
     if begun != n_frames:
         code = "truncated" if begun < n_frames else "frames"
         raise ScanError(code, f"{begun} compressed frames; the header says {n_frames}")
-    ends = [frame[-4:] for frame in generate_frames(data, number_of_frames=n_frames)]  # with padding
-    if not rle and not all(b"\xff\xd9" in end for end in ends):
+    frames = list(generate_frames(ds.PixelData, number_of_frames=n_frames))
+    if not rle and not all(b"\xff\xd9" in frame[-4:] for frame in frames):  # with padding
         raise ScanError("truncated", "a compressed frame has no end", hint="Copy the file again.")
+    if syntax in (uid.JPEGLossless, uid.JPEGLosslessSV1):
+        for frame in frames:
+            check_stream(frame, rows=int(ds.Rows), columns=int(ds.Columns))
 
 
 def _decoded(ds: Dataset, syntax: uid.UID, n_frames: int) -> np.ndarray:
