@@ -25,7 +25,7 @@ _COLOUR = frozenset({"LA", "RGB", "RGBA"})
 _STORED = _COLOUR | {"L", "L;R", "I;12", "I;16", "I;16N", "I;16B", "I;16L", "I;16R", "I;16S", "I;16BS", "I;16NS"} | {
     "I;32N", "I;32S", "I;32BS", "I;32NS",
 }  # fmt: skip
-"""What Pillow hands on as it is stored, by its names; it stretches 2 and 4 bits to 8, and cuts 16 bits of colour to 8."""
+"""What Pillow hands on as stored, by its names; it stretches 2 and 4 bits to 8, and cuts 16 bits of colour to 8."""
 _LOSSY = frozenset({"jpeg", "tiff_jpeg", "webp"})
 
 
@@ -151,7 +151,7 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        if "pickle" in str(error).lower() or "object" in str(error).lower():
+        if any(words in str(error) for words in ("Object arrays", "Python objects", "pickled (object)")):
             raise ScanError("pickle", "a NumPy file of Python objects; expected numbers") from None
         raise ScanError("truncated", "the array is shorter than its header says", hint="Copy it again.") from None
     if mapped.ndim != 2:
