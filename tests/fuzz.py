@@ -322,7 +322,7 @@ def _watched(child: subprocess.Popen[str]) -> Iterator[str]:
     """Gives the lines of a child, which is killed when none comes for longer than a file may take."""
     import threading
 
-    last = [time.monotonic()]
+    last = [time.monotonic() + 300]  # a busy machine takes long to start it
     done = threading.Event()
 
     def guard() -> None:
