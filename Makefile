@@ -1,7 +1,7 @@
 # Everything here is a thin wrapper: `make setup` builds .venv, the rest calls the package's own commands.
 # On a machine without make: python scripts/setup_env.py, then .venv/bin/bonescan run (Windows: .venv\Scripts\bonescan).
 .DEFAULT_GOAL := help
-.PHONY: help setup study full quick test test-all coverage mutants lab lint format clean
+.PHONY: help setup study full quick test test-all fuzz coverage mutants lab lint format clean
 SHELL := /bin/sh
 PYTHON ?=
 VENV := .venv
@@ -40,6 +40,12 @@ coverage: setup ## How much of the package the fast tests run; fails under 90 % 
 
 mutants: setup ## How many small changes of the metrics and the manifest the tests notice (10 minutes)
 	@$(BIN)/python -m pip install -q -e ".[mutation]" && $(BIN)/mutmut run && $(BIN)/mutmut results --all true | $(BIN)/python scripts/check_mutants.py
+
+SEED ?= $(shell od -An -N4 -tu4 /dev/urandom | tr -d ' ')
+fuzz: setup ## Look for input that breaks a reader: new damaged files and new examples each time (SEED=n repeats one)
+	@echo "SEED=$(SEED)"
+	@$(BIN)/python tests/fuzz.py --seed $(SEED)
+	@HYPOTHESIS_PROFILE=search $(BIN)/python -m pytest -q -n 2 -m "hypothesis and not slow" --hypothesis-seed=$(SEED)
 
 lab: setup ## JupyterLab in the same environment
 	@$(BIN)/jupyter lab notebooks

@@ -1,7 +1,9 @@
 """The command `bonescan`; its subcommands are in `commands/`.
 
-Exit codes: 0 done, 1 a failure of ours or of the machine, 2 input that cannot be used as it is, 130 stopped.
-Bad input never gives a traceback; for any other failure, BONESCAN_DEBUG=1 shows it.
+Exit codes: 0 done, 1 a failure of the program, 2 input that cannot be used as it is, 3 out of disk or memory, 130
+stopped.
+Bad input never gives a traceback. That of a failure of the program goes to a file of its own, which is named;
+BONESCAN_DEBUG=1 shows every one.
 """
 
 from __future__ import annotations
@@ -9,13 +11,17 @@ from __future__ import annotations
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
+import tempfile
+import traceback
 from collections.abc import Callable, Sequence
 from types import FrameType
 
 from bonescan_utils import __version__
-from bonescan_utils.commands import BAD_INPUT, FAILED, STOPPED, add_all
+from bonescan_utils.commands import BAD_INPUT, FAILED, NO_RESOURCES, STOPPED, add_all
+from bonescan_utils.files import safe_text
 
 BAD_INPUT_ERRORS = frozenset(
     "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError ModelError FitError"
@@ -49,24 +55,52 @@ def _say_stopped() -> int:
 def _say_failed(error: Exception) -> int:
     """Print what went wrong; return the exit code that fits."""
     if os.environ.get("BONESCAN_DEBUG"):
-        import traceback
-
         traceback.print_exception(error)
     name = getattr(error, "ename", type(error).__name__)
-    bad_input = name in BAD_INPUT_ERRORS or any(base.__name__ in BAD_INPUT_ERRORS for base in type(error).__mro__)
-    known = bad_input or hasattr(error, "ename") or isinstance(error, OSError)
-    text = str(error) if known else f"internal error: {type(error).__name__}: {error}"
-    print(f"bonescan: {text}", file=sys.stderr)
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        print(
-            "The disk is full. Files written earlier are intact; free some room, then repeat.",
-            file=sys.stderr,
-        )
+    names = {name, *(base.__name__ for base in type(error).__mro__)}
+    spent = _spent(error, names)
+    bad_input = not spent and (bool(names & BAD_INPUT_ERRORS) or isinstance(error, _NOT_ALLOWED))
+    known = bad_input or bool(spent) or hasattr(error, "ename") or isinstance(error, OSError)
+    text = str(error) if known else f"internal error: {type(error).__name__}: {safe_text(error, limit=300)}"
+    lines = [safe_text(line, limit=500) for line in f"bonescan: {text}".splitlines()]
+    print("\n".join(lines + [spent] * bool(spent)), file=sys.stderr)
     if hasattr(error, "ename"):
         print("The notebook up to there is in the run folder. The same command resumes.", file=sys.stderr)
-    if not known:
-        print("This is a fault of the program; BONESCAN_DEBUG=1 shows where.", file=sys.stderr)
+    elif not (bad_input or spent):
+        print(_traceback_kept(error), file=sys.stderr)
+    if spent:
+        return NO_RESOURCES
     return BAD_INPUT if bad_input else FAILED
+
+
+def _spent(error: Exception, names: set[str]) -> str:
+    """Return what to do where disk, memory or open files ran out, here or in a notebook; '' for anything else."""
+    told = re.search(r"\[Errno (\d+)\]", getattr(error, "reason", "")) if hasattr(error, "ename") else None
+    number = int(told[1]) if told else getattr(error, "errno", None) if isinstance(error, OSError) else None
+    if number in _DISK:
+        return "The disk is full. Files written earlier are intact; free some room, then repeat."
+    if number in _MEMORY or names & _MEMORY_ERRORS:
+        return "Out of memory. Files written earlier are intact; end other programs or use smaller images, then repeat."
+    if number in (errno.EMFILE, errno.ENFILE):
+        return "Too many open files. Raise the limit (ulimit -n 4096), then repeat."
+    return ""
+
+
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_MEMORY = (errno.ENOMEM,)
+_MEMORY_ERRORS = frozenset({"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError", "TerminatedWorkerError"})
+_NOT_ALLOWED = (PermissionError,)
+
+
+def _traceback_kept(error: Exception) -> str:
+    """Write the traceback into a file that only its owner can read; return where it is, in words."""
+    try:
+        number, path = tempfile.mkstemp(prefix="bonescan-traceback-", suffix=".txt")
+        with os.fdopen(number, "w", encoding="utf-8", errors="backslashreplace") as stream:
+            stream.writelines(traceback.format_exception(error))
+    except OSError:
+        return "This is a fault of the program; BONESCAN_DEBUG=1 shows where."
+    return f"This is a fault of the program; where it happened is in {path}"
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -23,6 +23,7 @@ from pydicom import uid
 from pydicom.dataset import Dataset
 from pydicom.encaps import generate_fragments, generate_frames
 from pydicom.errors import InvalidDicomError
+from pydicom.filereader import _read_file_meta_info, read_preamble
 from pydicom.pixels import get_decoder
 from pydicom.tag import Tag
 
@@ -30,7 +31,9 @@ from bonescan_utils.dicom_frames import pick_frames
 from bonescan_utils.dicom_terms import shown_term
 from bonescan_utils.dicom_write import write_dicom
 from bonescan_utils.gate import file_kind
+from bonescan_utils.jpeg_lossless import check_stream
 from bonescan_utils.scan import Reading, ScanError, View, check_matrix
+from bonescan_utils.screen import quiet_stderr
 
 __all__ = ["decoders", "read_dicom", "write_dicom"]
 
@@ -113,7 +116,7 @@ def read_with_header(path: str | Path, tags: Sequence[str | int]) -> tuple[Readi
 def refusing(path: Path) -> Iterator[None]:
     """Turns whatever a hostile or broken file sets off into a ScanError that names the file."""
     try:
-        with python_warnings.catch_warnings():
+        with python_warnings.catch_warnings(), quiet_stderr():  # decoders write to the error stream
             python_warnings.simplefilter("ignore")  # pydicom's warnings quote header values
             yield
     except ScanError as error:
@@ -143,7 +146,7 @@ def _header(path: Path, tags: Sequence[str | int]) -> tuple[Dataset, uid.UID]:
     if syntax is None:
         raise ScanError("damaged", "the file meta names no transfer syntax", hint="Export it again.")
     if syntax == uid.DeflatedExplicitVRLittleEndian:
-        _check_inflation(path, int(meta.get("FileMetaInformationGroupLength", 0)))
+        _check_inflation(path)
     if syntax.is_encapsulated and _ends_in_delimiter(path):
         raise ScanError("truncated", "the last bytes of the pixel data are missing", hint="Copy it again.")
     return pydicom.dcmread(path, specific_tags=[Tag(tag) for tag in (*_TAGS, *tags)]), syntax
@@ -157,10 +160,17 @@ def _ends_in_delimiter(path: Path) -> bool:
     return tail.rfind(b"\xfe\xff\xdd\xe0") > 0  # at 0 it is whole
 
 
-def _check_inflation(path: Path, group_length: int) -> None:
-    """Inflates a deflated data set up to a limit: pydicom itself has none."""
+def _check_inflation(path: Path) -> None:
+    """Inflates a deflated data set up to a limit: pydicom itself has none.
+
+    It begins where pydicom ends to read the file meta, and not where the meta says that it ends: that may lie.
+    """
+    with path.open("rb") as stream:
+        read_preamble(stream, force=False)
+        _read_file_meta_info(stream)
+        packed = stream.read()
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
-    inflater.decompress(path.read_bytes()[132 + 12 + group_length :], MAX_INFLATED_BYTES)
+    inflater.decompress(packed, MAX_INFLATED_BYTES)
     if inflater.unconsumed_tail:
         raise ScanError("too_large", f"inflates to more than {MAX_INFLATED_BYTES:,} bytes")
     if not inflater.eof:
@@ -243,7 +253,7 @@ def _check_pixels(ds: Dataset, syntax: uid.UID) -> int:
         raise ScanError("not_counts", f"BitsAllocated is {allocated}; expected 8, 16 or 32")
     data = ds.PixelData
     if syntax.is_encapsulated:
-        _check_frames(data, syntax, n_frames)
+        _check_frames(ds, syntax, n_frames)
         return n_frames
     wanted = n_frames * int(ds.Rows) * int(ds.Columns) * allocated // 8
     if len(data) != wanted + wanted % 2:
@@ -252,20 +262,23 @@ def _check_pixels(ds: Dataset, syntax: uid.UID) -> int:
     return n_frames
 
 
-def _check_frames(data: bytes, syntax: uid.UID, n_frames: int) -> None:
-    """Checks that compressed data hold as many whole frames as the header says."""
+def _check_frames(ds: Dataset, syntax: uid.UID, n_frames: int) -> None:
+    """Checks that compressed pixels hold as many whole frames as the header says."""
     if not get_decoder(syntax).is_available:
         package = next((p for known, p in _DECODERS.values() if known == syntax), "python-gdcm")
         raise ScanError("decoder_missing", f"no decoder for {syntax.name}", hint=f"pip install {package}")
-    fragments = list(generate_fragments(data))[1:]  # the first is the offset table
+    fragments = list(generate_fragments(ds.PixelData))[1:]  # the first is the offset table
     rle = syntax == uid.RLELossless
     begun = len(fragments) if rle else sum(f.startswith(_JPEG_STARTS) for f in fragments)
     if begun != n_frames:
         code = "truncated" if begun < n_frames else "frames"
         raise ScanError(code, f"{begun} compressed frames; the header says {n_frames}")
-    ends = [frame[-4:] for frame in generate_frames(data, number_of_frames=n_frames)]  # with padding
-    if not rle and not all(b"\xff\xd9" in end for end in ends):
+    frames = list(generate_frames(ds.PixelData, number_of_frames=n_frames))
+    if not rle and not all(b"\xff\xd9" in frame[-4:] for frame in frames):  # with padding
         raise ScanError("truncated", "a compressed frame has no end", hint="Copy the file again.")
+    if syntax in (uid.JPEGLossless, uid.JPEGLosslessSV1):
+        for frame in frames:
+            check_stream(frame, rows=int(ds.Rows), columns=int(ds.Columns))
 
 
 def _decoded(ds: Dataset, syntax: uid.UID, n_frames: int) -> np.ndarray:

@@ -16,11 +16,17 @@ from PIL import Image, UnidentifiedImageError
 
 from bonescan_utils.gate import file_kind
 from bonescan_utils.scan import MAX_PIXELS, VIEWS, Reading, ScanError, View, check_matrix
+from bonescan_utils.screen import quiet_stderr
 
 KINDS = ("png", "tiff", "npy")
 _FORMATS = ("PNG", "TIFF")
 _GREY = frozenset({"L", "I;16", "I;16L", "I;16B", "I"})
 _COLOUR = frozenset({"LA", "RGB", "RGBA"})
+_STORED = _COLOUR | {"L", "L;R", "I;12", "I;16", "I;16N", "I;16B", "I;16L", "I;16R", "I;16S", "I;16BS", "I;16NS"} | {
+    "I;32N", "I;32S", "I;32BS", "I;32NS",
+}  # fmt: skip
+"""What Pillow hands on as stored, by its names; it stretches 2 and 4 bits to 8, and cuts 16 bits of colour to 8."""
+_LOSSY = frozenset({"jpeg", "tiff_jpeg", "webp"})
 
 
 def read_images(anterior: str | Path | None, posterior: str | Path | None) -> Reading:
@@ -72,7 +78,7 @@ def read_counts(path: str | Path, *, warnings: list[str]) -> np.ndarray:
 def refusing(path: Path) -> Iterator[None]:
     """Turns what a broken image sets off into a ScanError that names the file."""
     try:
-        with python_warnings.catch_warnings():
+        with python_warnings.catch_warnings(), quiet_stderr():  # libtiff and its kin write to the error stream
             python_warnings.simplefilter("ignore")
             yield
     except ScanError as error:
@@ -102,8 +108,22 @@ def _read_picture(path: Path, warnings: list[str]) -> np.ndarray:
             code = "not_counts" if image.mode.startswith("F") else "not_grey"
             raise ScanError(code, f"an image of mode {image.mode}; expected grey with 8 or 16 bits")
         _check_white(image)
+        _check_stored(image)
         array = np.asarray(image)
         return array if image.mode in _GREY else _grey_of_colour(array, path, warnings)
+
+
+def _check_stored(image: Image.Image) -> None:
+    """Refuses pixels that would not be read as they are stored: other bits, a sign that is lost, lossy compression."""
+    stored = {tile.args if isinstance(tile.args, str) else tile.args[0] for tile in getattr(image, "tile", ())}
+    signed = image.mode == "L" and 2 in getattr(image, "tag_v2", {}).get(339, ())  # TIFF tag SampleFormat
+    if signed or not stored <= _STORED:
+        raise ScanError(
+            "not_counts", "pixels of other than 8, 12, 16 or 32 bits of grey or 8 bits of colour, or of 8 with a sign",
+            hint="Export grey with 16 bits.",
+        )  # fmt: skip
+    if image.info.get("compression") in _LOSSY:
+        raise ScanError("lossy", "a TIFF compressed as JPEG has lost detail", hint="Export it without loss.")
 
 
 def _check_white(image: Image.Image) -> None:
@@ -131,10 +151,12 @@ def _read_npy(path: Path) -> np.ndarray:
     try:
         mapped = np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError as error:
-        if "pickle" in str(error).lower() or "object" in str(error).lower():
+        if any(words in str(error) for words in ("Object arrays", "Python objects", "pickled (object)")):
             raise ScanError("pickle", "a NumPy file of Python objects; expected numbers") from None
         raise ScanError("truncated", "the array is shorter than its header says", hint="Copy it again.") from None
     if mapped.ndim != 2:
         raise ScanError("matrix", f"an array of shape {mapped.shape}; expected (rows, columns)")
     check_matrix(*mapped.shape)
+    if mapped.dtype.kind in "ui" and mapped.offset + mapped.nbytes != path.stat().st_size:
+        raise ScanError("damaged", "the array is longer than its header says", hint="Copy it again.")
     return np.array(mapped)

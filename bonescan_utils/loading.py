@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from bonescan_utils.bounds import bounded
 from bonescan_utils.dicom_frames import view_in_text
 from bonescan_utils.gate import file_kind
 from bonescan_utils.scan import VIEWS, Reading, Scan, ScanError, View
@@ -76,14 +77,16 @@ def resolve(given: str, root: str | Path) -> Path:
 
 
 def _read(path: Path, name: str) -> Reading:
-    """Reads a file by its content; an image is the view that its column says."""
+    """Reads a file by its content, in bounded time and memory; an image is the view that its column says."""
     if file_kind(path)[0] not in ("png", "tiff", "npy", "jpeg"):
         from bonescan_utils.dicom import read_dicom
 
-        return read_dicom(path)
+        with bounded():
+            return read_dicom(path)
     from bonescan_utils.images import read_images
 
-    return read_images(path if name == "anterior" else None, path if name == "posterior" else None)
+    with bounded():
+        return read_images(path if name == "anterior" else None, path if name == "posterior" else None)
 
 
 def _named(reading: Reading, name: str, path: Path, twice: bool, warnings: list[str]) -> View:

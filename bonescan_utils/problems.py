@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 
-from bonescan_utils.files import safe_text
+from bonescan_utils.files import safe_text, write_csv
 
 SHOWN = 20
 
@@ -54,3 +55,11 @@ class ManifestError(Exception):
         if len(self.problems) > SHOWN:
             lines.append(f"... and {len(self.problems) - SHOWN:,} more")
         return "\n".join(lines)
+
+
+def write_problems(path: str | Path, problems: Sequence[Problem]) -> None:
+    """Writes all problems to a CSV: the attributes of each as text, and `problem`, its line."""
+    import pandas as pd
+
+    rows = [{**asdict(problem), "problem": str(problem)} for problem in problems]
+    write_csv(path, pd.DataFrame(rows).map(lambda cell: safe_text(cell, limit=500)))

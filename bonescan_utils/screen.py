@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,13 +67,34 @@ def without_noise(text: str) -> str:
 
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
-    """Send what C libraries write to the error stream nowhere, for the time of the block."""
+    """Send what C libraries write to the error stream nowhere, for the time of the block; blocks may overlap."""
     sys.stderr.flush()
-    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    with _LOCK:
+        if not _QUIET:
+            _KEPT.append(_aside())
+        _QUIET.append(1)
     try:
-        os.dup2(nowhere, 2)
         yield
     finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        with _LOCK:
+            _QUIET.pop()
+            if not _QUIET and (kept := _KEPT.pop()) >= 0:
+                os.dup2(kept, 2)
+                os.close(kept)
+
+
+_LOCK = threading.Lock()
+_QUIET: list[int] = []  # one for each block that is open, in whatever thread
+_KEPT: list[int] = []
+
+
+def _aside() -> int:
+    """Put nothing in the place of the error stream; return where it is kept, -1 if there is none."""
+    try:
+        kept = os.dup(2)
+    except OSError:
+        return -1
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    return kept

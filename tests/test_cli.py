@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import errno
 import os
 import re
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -98,7 +100,7 @@ def test_check_tells_all_problems_at_once(small_cohort: SmallCohort, capsys: pyt
             "03_x, code cell 4: FitError",
         ),
         (CellError("03_x", "KernelDied", "stopped suddenly"), 1, "The same command resumes"),
-        (OSError(errno.ENOSPC, "no room to write it", "reports/x"), 1, "The disk is full"),
+        (OSError(errno.ENOSPC, "no room to write it", "reports/x"), 3, "The disk is full"),
         (ZeroDivisionError("oops"), 1, "internal error: ZeroDivisionError: oops"),
     ],
 )
@@ -114,6 +116,59 @@ def test_exit_codes(
     assert cli.main(["run"]) == code
     said = capsys.readouterr().err
     assert words in said and "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.EDQUOT, "quota"), "The disk is full"),
+        (OSError(errno.EFBIG, "too large"), "The disk is full"),
+        (OSError(errno.ENOMEM, "no memory"), "Out of memory"),
+        (OSError(errno.EMFILE, "too many"), "Too many open files"),
+        (MemoryError(), "Out of memory"),
+        (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"), "Out of memory"),
+        (CellError("03_x", "ResourceExhaustedError", "OOM when allocating", cell=4), "Out of memory"),
+        (CellError("02_x", "MemoryError", "", cell=4), "Out of memory"),
+        (CellError("02_x", "OSError", "[Errno 28] no room to write it: 'x'", cell=4), "The disk is full"),
+    ],
+)
+@pytest.mark.parametrize("command", COMMANDS)
+def test_p03_out_of_resources_is_exit_code_3_in_every_command(
+    command: str, error: Exception, words: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _run_failing(command, error, monkeypatch) == 3
+    said = capsys.readouterr().err
+    assert words in said and "Traceback" not in said and "BONESCAN_DEBUG" not in said
+
+
+def _run_failing(command: str, error: Exception, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Runs `main` with a command that raises; its own options are not the point."""
+
+    def failing(options: Any) -> int:
+        raise error
+
+    parsed = argparse.Namespace(command=failing, name=command)
+    monkeypatch.setattr(argparse.ArgumentParser, "parse_args", lambda self, arguments: parsed)
+    monkeypatch.delenv("BONESCAN_DEBUG", raising=False)
+    return cli.main([command])
+
+
+def test_p02_a_fault_of_ours_is_exit_code_1_and_says_where_its_traceback_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    assert _run_failing("check", KeyError("x\n" * 2000), monkeypatch) == 1
+    lines = capsys.readouterr().err.splitlines()
+    (kept,) = tmp_path.iterdir()
+    assert len(lines) == 2 and all(len(line) <= 500 for line in lines) and str(kept) in lines[1]
+    assert "Traceback" in kept.read_text() and kept.stat().st_mode & 0o077 == 0
+
+
+def test_p02_input_without_permission_is_exit_code_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _run_failing("check", PermissionError(errno.EACCES, "Permission denied", "x.csv"), monkeypatch) == 2
+    assert "x.csv" in capsys.readouterr().err
 
 
 def test_debug_shows_where_a_fault_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

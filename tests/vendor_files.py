@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 from pydicom import uid
 from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
 
 SIZE = 128, 32
@@ -89,6 +93,51 @@ def save(path: Path, ds: Dataset, *, syntax: str = uid.ExplicitVRLittleEndian) -
     path.parent.mkdir(parents=True, exist_ok=True)
     ds.save_as(path, enforce_file_format=True)
     return path
+
+
+def jpeg_lossless(frame: np.ndarray) -> bytes:
+    """Returns 16-bit grey pixels as JPEG Lossless with the first predictor (ITU-T T.81, annex H).
+
+    One Huffman table gives each of the 17 categories of a difference a code of 5 bits.
+    """
+    rows, columns = frame.shape
+    values = frame.astype(np.int64)
+    predicted = np.empty_like(values)
+    predicted[:, 1:] = values[:, :-1]
+    predicted[1:, 0], predicted[0, 0] = values[:-1, 0], 1 << 15
+    bits = []
+    for difference in ((values - predicted + 32_767) % 65_536 - 32_767).ravel().tolist():  # -32767 to 32768
+        category = abs(difference).bit_length()
+        bits.append(f"{category:05b}")
+        if 0 < category < 16:
+            bits.append(f"{difference if difference > 0 else difference + (1 << category) - 1:0{category}b}")
+    text = "".join(bits)
+    text += "1" * (-len(text) % 8)
+    scan = int(text, 2).to_bytes(len(text) // 8, "big").replace(b"\xff", b"\xff\x00")
+    start = b"\xff\xd8\xff\xc3" + struct.pack(">HBHHBBBB", 11, 16, rows, columns, 1, 1, 0x11, 0)
+    table = b"\xff\xc4" + struct.pack(">HB", 36, 0) + bytes([0] * 4 + [17] + [0] * 11) + bytes(range(17))
+    return start + table + b"\xff\xda" + struct.pack(">HBBBBBB", 8, 1, 1, 0, 1, 0, 0) + scan + b"\xff\xd9"
+
+
+def jpeg_2000(frame: np.ndarray) -> bytes:
+    """Returns 16-bit grey pixels as a reversible JPEG 2000 codestream."""
+    buffer = io.BytesIO()
+    Image.fromarray(frame).save(buffer, "JPEG2000", irreversible=False, no_jp2=True)
+    return buffer.getvalue()
+
+
+_STREAMS = {uid.JPEGLosslessSV1: jpeg_lossless, uid.JPEG2000Lossless: jpeg_2000}
+
+
+def compress(ds: Dataset, frames: np.ndarray, syntax: str) -> None:
+    """Puts the frames into a data set in a transfer syntax, whatever its kind."""
+    if syntax in _STREAMS:
+        ds.PixelData = encapsulate([_STREAMS[uid.UID(syntax)](frame) for frame in frames])
+        ds["PixelData"].VR, ds["PixelData"].is_undefined_length = "OB", True
+    elif uid.UID(syntax).is_encapsulated:
+        ds.compress(uid.UID(syntax), frames, generate_instance_uid=False)
+    elif syntax == uid.ExplicitVRBigEndian:
+        ds.PixelData = frames.astype(">u2").tobytes()
 
 
 SCT = [("399001007", "SCT", "Posterior projection"), ("399321004", "SCT", "Anterior projection")]

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 
-OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
-"""Exit codes: done; a failure of ours or of the machine; input that cannot be used as it is; stopped."""
+OK, FAILED, BAD_INPUT, NO_RESOURCES, STOPPED = 0, 1, 2, 3, 130
+"""Exit codes: done; a failure of the program; input that cannot be used as it is; out of disk or memory; stopped."""
 
 COMMANDS = (
     "ingest", "audit", "label", "review", "adjudicate", "check", "run", "predict", "report", "export", "phantom",

@@ -13,16 +13,19 @@ def add(commands: Commands) -> None:
     """Add the parser."""
     check = add_command(commands, "check", _check, "check a manifest and every file it names", "my_manifest.csv")
     check.add_argument("manifest", type=Path, help="CSV with one row per scan")
+    check.add_argument("--problems", type=Path, metavar="FILE.csv", help="write all problems to a table as well")
 
 
 def _check(options: argparse.Namespace) -> int:
     from bonescan_utils import cohort
     from bonescan_utils.manifest import read_manifest
+    from bonescan_utils.problems import ManifestError, write_problems
 
     problems = cohort.check(options.manifest)
-    for problem in problems:
-        print(problem)
     if problems:
+        print(ManifestError(problems))
+        if options.problems:
+            write_problems(options.problems, problems)
         print(f"{options.manifest}: {len(problems)} problem{'s' * (len(problems) > 1)}", file=sys.stderr)
         return BAD_INPUT
     summary = cohort.describe(read_manifest(options.manifest), options.manifest.parent)

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from bonescan_utils.bounds import bounded
 from bonescan_utils.dicom import read_with_header, refusing
 from bonescan_utils.files import write_bytes
-from bonescan_utils.ingest.bounds import bounded
 from bonescan_utils.ingest.header import TAGS, facts
 from bonescan_utils.ingest.keys import Pseudonyms
 from bonescan_utils.ingest.mirror import outline

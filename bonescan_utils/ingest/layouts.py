@@ -17,11 +17,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from bonescan_utils.bounds import bounded
 from bonescan_utils.files import write_csv
 from bonescan_utils.gate import file_kind
 from bonescan_utils.images import read_counts, refusing
 from bonescan_utils.ingest import layout_bs80k, layout_paraguay
-from bonescan_utils.ingest.bounds import bounded
 from bonescan_utils.ingest.examine import IMAGES, refusal, write_view
 from bonescan_utils.ingest.folder import SERIAL_BELOW
 from bonescan_utils.ingest.layout import Layout, PublicScan

@@ -16,6 +16,10 @@ from bonescan_utils.scan import ScanError
 SECONDS = 30
 MORE_BYTES = 2 << 30
 
+_LOCK = threading.Lock()
+_OPEN: list[int] = []  # one for each block that is open, in whatever thread: the limit is that of the process
+_BEFORE: list[tuple[int, int]] = []
+
 
 @contextmanager
 def bounded(*, seconds: int = SECONDS, more_bytes: int = MORE_BYTES) -> Iterator[None]:
@@ -52,24 +56,28 @@ def _too_slow(number: int, frame: FrameType | None) -> None:
 
 @contextmanager
 def _memory(more_bytes: int) -> Iterator[None]:
-    used = _address_space()
+    used = address_space()
     if not used:
         yield
         return
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    limit = used + more_bytes
-    if hard != resource.RLIM_INFINITY:
-        limit = min(limit, hard)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, hard))
+    with _LOCK:
+        if not _OPEN:
+            _BEFORE.append(resource.getrlimit(resource.RLIMIT_AS))
+            lowest = min((limit for limit in _BEFORE[0] if limit != resource.RLIM_INFINITY), default=used + more_bytes)
+            resource.setrlimit(resource.RLIMIT_AS, (min(lowest, used + more_bytes), _BEFORE[0][1]))
+        _OPEN.append(1)
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+        with _LOCK:
+            _OPEN.pop()
+            if not _OPEN:
+                resource.setrlimit(resource.RLIMIT_AS, _BEFORE.pop())
 
 
-def _address_space() -> int:
+def address_space() -> int:
     """Returns the bytes of address space of this process; 0 where the system does not tell."""
     with contextlib.suppress(OSError):
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
