@@ -20,7 +20,7 @@ from bonescan_utils.commands import BAD_INPUT, FAILED, STOPPED, add_all
 BAD_INPUT_ERRORS = frozenset(
     "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError ModelError FitError"
     " FeatureError SaliencyError WorkerError DeviceError LexiconError LabelError KeyFileError AuditError CohortError"
-    " SampleError SanityError BurdenError".split()
+    " SampleError SampleSizeError SanityError BurdenError".split()
 )
 """Names of the errors whose text is meant for the user, wherever they were raised: here or in a notebook."""
 

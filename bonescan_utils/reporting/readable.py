@@ -15,6 +15,7 @@ import pandas as pd
 from bonescan_utils.wording import (
     MINUS,
     NOTHING,
+    P_VALUES,
     WEIGHTS_TEXT,
     arm_text,
     format_interval,
@@ -49,7 +50,6 @@ HEADINGS = {
     "pooled_max": "Highest pooled", "pooled_sd": "SD of pooled",
 }  # fmt: skip
 """Names of columns where underscores turned into blanks do not say enough."""
-P_VALUES = ("p", "p_holm")
 ARM_COLUMNS = ("arm", "arm_a", "arm_b")
 LABELS = ("metastasis", "y_true")
 """Columns of reference labels, 0 or 1."""
