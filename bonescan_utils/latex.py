@@ -1,4 +1,4 @@
-"""LaTeX: a table as a journal prints it: booktabs rules, letters that can be read, broad columns wrapped, never shrunk."""
+"""LaTeX: a table as a journal prints it: booktabs rules, letters that can be read, broad cells wrapped."""
 
 from __future__ import annotations
 
@@ -35,23 +35,33 @@ COLUMN_MM = 84.0
 
 
 class _Size(NamedTuple):
-    """A size of letters: its command, the mean width of a letter, the space between two columns, both in mm."""
+    """A size of letters: its command, the width of a digit, the space between two columns, both in mm."""
 
     command: str
-    letter_mm: float
+    digit_mm: float
     gap_mm: float
 
+    def of(self, text: str) -> float:
+        """Returns about how broad a text is, in mm."""
+        return self.digit_mm * sum(0.62 if sign in SLENDER else 1.35 if sign in STOUT else 1.0 for sign in text)
 
-SIZES = (_Size("", 1.75, 4.2), _Size(r"\footnotesize", 1.5, 4.2))
-SMALLEST = _Size(r"\scriptsize\setlength{\tabcolsep}{3pt}", 1.3, 2.1)
+
+SLENDER, STOUT = frozenset(" .,;:()[]|/'!-tfijlrI"), frozenset("ABCDEFGHKLMNOPQRSTUVWXYZmw%&=+<>\N{MINUS SIGN}")
+SIZES = (_Size("", 1.76, 4.2), _Size(r"\footnotesize", 1.5, 4.2))
+SMALLEST = _Size(r"\scriptsize\setlength{\tabcolsep}{3pt}", 1.4, 2.1)
 """Seven points: the smallest that journals print. A table too broad for it is wrapped, not made smaller."""
+MOST_ROWS = 40
+"""A table with more goes over several pages."""
+SLACK_MM = 0.5
+"""Room for letters broader than the mean."""
 
 
 def to_latex(df: pd.DataFrame, *, caption: str = "", label: str = "", note: str = "") -> str:
-    """Returns a LaTeX table with booktabs rules: floats to three decimals, P values by their rule, numbers to the right.
+    """Returns a LaTeX table with booktabs rules: floats to three decimals, P values by their rule.
 
     A table that is too broad for the page gets smaller letters, down to seven points; then its cells are wrapped; then
-    it is turned sideways. It needs the packages `booktabs`, `array` and, if it is turned, `rotating`.
+    it is turned sideways. One of many rows goes over several pages. It needs the packages `booktabs`, `array` and,
+    where it comes to that, `rotating` and `longtable`.
 
     Args:
         df: The table; its index is not written. No columns give no table.
@@ -62,15 +72,25 @@ def to_latex(df: pd.DataFrame, *, caption: str = "", label: str = "", note: str 
     heads = [str(name) for name in df.columns]
     texts = [[_text(str(name), value) for value in column] for name, column in df.items()]
     size, columns, width = _layout(heads, texts)
+    head = [rf"\caption{{{latex_text(caption)}}}"] if caption else []
+    head += [rf"\label{{{label}}}"] if label else []
+    foot = [rf"\par\smallskip{{\footnotesize\raggedright {latex_text(note)}\par}}"] if note else []
+    rows = [_line(row) for row in zip(*texts, strict=True)]
+    if len(rows) > MOST_ROWS:
+        return "\n".join([*_long(size, columns, head, _line(heads), rows), *foot, ""])
     kind = "sidewaystable" if width > UPRIGHT_MM else "table*" if width > COLUMN_MM else "table"
-    lines = [rf"\begin{{{kind}}}" + ("" if kind == "sidewaystable" else "[ht]"), r"\centering"]
-    lines += [rf"\caption{{{latex_text(caption)}}}"] if caption else []
-    lines += [rf"\label{{{label}}}"] if label else []
-    lines += [r"\par\smallskip" + size.command, rf"\begin{{tabular}}{{{columns}}}", r"\toprule"]
-    lines += [_line(heads), r"\midrule", *(_line(row) for row in zip(*texts, strict=True))]
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    lines += [rf"\par\smallskip{{\footnotesize\raggedright {latex_text(note)}\par}}"] if note else []
-    return "\n".join([*lines, rf"\end{{{kind}}}", ""])
+    lines = [rf"\begin{{{kind}}}" + ("" if kind == "sidewaystable" else "[ht]"), r"\centering", *head]
+    lines += [r"\par\smallskip" + size.command, rf"\begin{{tabular}}{{{columns}}}", r"\toprule", _line(heads)]
+    lines += [r"\midrule", *rows, r"\bottomrule", r"\end{tabular}", *foot, rf"\end{{{kind}}}", ""]
+    return "\n".join(lines)
+
+
+def _long(size: _Size, columns: str, head: Sequence[str], names: str, rows: Sequence[str]) -> list[str]:
+    """Returns a table that goes over several pages, its head on each."""
+    top = [r"\toprule", names, r"\midrule"]
+    first = [*head, r"\\", *top, r"\endfirsthead"] if head else []
+    lines = ["{" + size.command, rf"\begin{{longtable}}{{{columns}}}", *first, *top, r"\endhead"]
+    return [*lines, r"\bottomrule", r"\endlastfoot", *rows, r"\end{longtable}}"]
 
 
 def latex_text(cell: object) -> str:
@@ -95,36 +115,41 @@ def _line(cells: Sequence[str]) -> str:
 def _layout(heads: Sequence[str], texts: Sequence[Sequence[str]]) -> tuple[_Size, str, float]:
     """Returns the size of letters, the columns, and the width in mm that the table needs."""
     numeric = [all(NUMBER.fullmatch(cell) for cell in column) for column in texts]
-    natural = [max(map(len, [head, *column])) for head, column in zip(heads, texts, strict=True)]
+    pairs = list(zip(heads, texts, strict=True))
     for size in SIZES:
-        width = sum(natural) * size.letter_mm + len(natural) * size.gap_mm
+        natural = [max(map(size.of, [head, *column])) for head, column in pairs]
+        width = sum(natural) + len(natural) * size.gap_mm
         if width <= UPRIGHT_MM:
             return size, "".join("r" if each else "l" for each in numeric), width
-    least = [
-        max([*map(_word, [head, *column]), 5]) * SMALLEST.letter_mm for head, column in zip(heads, texts, strict=True)
-    ]
+    least = [max(_longest_word(text) for text in [head, *column]) for head, column in pairs]
     wanted = [
-        max(low, max(map(len, column), default=0) * SMALLEST.letter_mm)
-        for low, column in zip(least, texts, strict=True)
+        max(low, *(SMALLEST.of(text) + SLACK_MM for text in column)) for low, column in zip(least, texts, strict=True)
     ]
-    gaps = len(natural) * SMALLEST.gap_mm
-    page = UPRIGHT_MM if sum(least) + gaps <= UPRIGHT_MM else SIDEWAYS_MM
-    widths = _shared(least, wanted, page - gaps)
-    return SMALLEST, "".join(map(_wrapped, widths, numeric)), page
+    gaps = len(pairs) * SMALLEST.gap_mm
+    page = UPRIGHT_MM if sum(least) + gaps <= UPRIGHT_MM or len(texts[0]) > MOST_ROWS else SIDEWAYS_MM
+    return SMALLEST, "".join(map(_wrapped, _shared(least, wanted, page - gaps), numeric)), page
 
 
-def _word(text: str) -> int:
-    """Returns the letters of the longest word, which cannot be wrapped."""
-    return max((len(word) for word in text.split()), default=0)
+def _longest_word(text: str) -> float:
+    """Returns the width in mm of the longest word, which cannot be wrapped."""
+    return max((SMALLEST.of(word) for word in text.split()), default=4.0) + SLACK_MM
 
 
 def _shared(least: Sequence[float], wanted: Sequence[float], room: float) -> list[float]:
-    """Returns widths that fill no more than the room: what all need, and of the rest what each one more wants."""
-    spare, more = room - sum(least), sum(wanted) - sum(least)
-    if spare < 0:
+    """Returns widths that fill no more than the room: what each column wants, the broadest cut at one limit."""
+    if sum(least) >= room:
         return [width * room / sum(least) for width in least]
-    share = min(1.0, spare / more) if more > 0 else 0.0
-    return [low + (high - low) * share for low, high in zip(least, wanted, strict=True)]
+    if sum(wanted) <= room:
+        return list(wanted)
+
+    def limited(limit: float) -> list[float]:
+        return [max(low, min(high, limit)) for low, high in zip(least, wanted, strict=True)]
+
+    low, high = min(least), max(wanted)
+    for _ in range(40):  # halving: far below a thousandth of a millimetre
+        middle = (low + high) / 2
+        low, high = (middle, high) if sum(limited(middle)) <= room else (low, middle)
+    return limited(low)
 
 
 def _wrapped(width: float, number: bool) -> str:

@@ -36,8 +36,14 @@ def test_a_broad_table_is_wrapped_or_turned_and_never_shrunk(arms, kind):
     widths = widths_of(latex)
     if widths:
         assert len(widths) == arms + 1 and sum(widths) + len(widths) * SMALLEST.gap_mm <= room + 1
-        assert min(widths) >= len("(0.88-0.96)") * SMALLEST.letter_mm - 0.1  # an interval in two lines at most
+        assert min(widths) >= SMALLEST.of("(0.88-0.96)") - 0.1  # an interval in two lines at most
     assert "tiny" not in latex and "resizebox" not in latex
+
+
+def test_a_long_table_goes_over_pages_with_its_head_on_each():
+    latex = to_latex(table_of(2, rows=60), caption="Long")
+    assert r"\begin{longtable}" in latex and latex.count(r"\endhead") == 1 and r"\begin{table" not in latex
+    assert latex.count("Balanced accuracy") == 60 and latex.count("DenseNet0") == 2
 
 
 def test_p_values_have_their_rule_and_numbers_stand_to_the_right():
@@ -56,10 +62,14 @@ def test_no_sign_of_a_cell_is_markup(cells):
 
 
 @pytest.mark.skipif(not shutil.which("pdflatex"), reason="needs pdflatex")
-@pytest.mark.parametrize("arms", [2, 6, 11])
-def test_tables_compile_without_a_box_that_is_too_wide(arms, tmp_path):
-    packages = r"\usepackage[margin=25mm]{geometry}\usepackage{booktabs,array,rotating}\usepackage[T1]{fontenc}"
-    body = to_latex(table_of(arms), caption="Arms & more", label="tab:arms", note="50 % of scans, \N{EM DASH} none.")
+@pytest.mark.parametrize(("arms", "rows"), [(2, 3), (6, 15), (11, 15), (6, 60)])
+def test_tables_compile_without_a_box_that_is_too_wide(arms, rows, tmp_path):
+    packages = (
+        r"\usepackage[margin=25mm]{geometry}\usepackage{booktabs,array,rotating,longtable}\usepackage[T1]{fontenc}"
+    )
+    body = to_latex(
+        table_of(arms, rows=rows), caption="Arms & more", label="tab:arms", note="50 % of scans, \N{EM DASH} none."
+    )
     source = rf"\documentclass[a4paper]{{article}}{packages}\begin{{document}}{body}\end{{document}}"
     (tmp_path / "t.tex").write_text(source, encoding="utf-8")
     done = subprocess.run(

@@ -178,7 +178,8 @@ def _cells(name: str, column: pd.Series) -> list[str]:
     if numbers:
         return _numbers(column)
     wording: dict[str, Callable[[str], str]] = dict.fromkeys(ARM_COLUMNS, _arm)
-    wording |= {"metric": _metric, "factor": _spaced, "weights": lambda kind: WEIGHTS_TEXT.get(kind, kind)}
+    wording |= dict.fromkeys(("factor", "map", "reference", "measure"), _spaced)
+    wording |= {"metric": _metric, "weights": lambda kind: WEIGHTS_TEXT.get(kind, kind)}
     return [wording.get(name, _printed)(_text(value)) for value in column]
 
 
