@@ -139,8 +139,8 @@ def _joined(rows: pd.DataFrame, names: Sequence[str], heading: str) -> pd.DataFr
 def methods_sentence(table: pd.DataFrame) -> str:
     """Returns how the intervals (`method`) or the tests (`test`) of a table were made, by what they are of.
 
-    Such as `95 % intervals: DeLong (AUROC); Wilson (Accuracy, Sensitivity).`, and what is undefined with the reason, such
-    as `Undefined: PPV (no scan was called positive).`; '' for a table that does not say.
+    Such as `95 % intervals: DeLong (AUROC); Wilson (Accuracy, Sensitivity).`, and what is undefined with the reason,
+    such as `Undefined: PPV (no scan was called positive).`; '' for a table that does not say.
     """
     pairs = ("test", "quantity"), ("method", "ci_low")
     how = next((name for name, beside in pairs if {name, beside} <= set(table)), "")
