@@ -13,7 +13,6 @@ from bonescan_utils import (
     failures,
     operating_points,
     recalibration,
-    robustness,
     subgroups,
 )
 from bonescan_utils.reporting.readable import methods_sentence, readable
@@ -41,13 +40,6 @@ def of_folds(predictions):
     return crossval.fold_table(found, n_boot=N_BOOT)
 
 
-def perturbed(predictions):
-    """Scores as of one arm, unperturbed and perturbed in one way."""
-    names = {"proposed": "unperturbed", "vgg16": "flip"}
-    scores = predictions.assign(perturbation=predictions["arm"].map(names), level=np.nan, reason="", arm="proposed")
-    return robustness.robustness_table(scores, n_boot=N_BOOT)
-
-
 def recalibrated(predictions):
     tuning = predictions.assign(scan_id=predictions["scan_id"] + "t", partition="tuning")
     return recalibration.recalibrate(pd.concat([predictions, tuning]))
@@ -68,7 +60,6 @@ OF_ANY_LABELS = {
     "subgroups": of_subgroups,
     "failures": lambda p: failures.reason_table(p, THRESHOLDS, "proposed", n_boot=N_BOOT),
     "groups": by_sex,
-    "robustness": perturbed,
 }
 EVERY = TABLES | OF_ANY_LABELS
 
