@@ -11,7 +11,8 @@ import pandas as pd
 from scipy.special import logit
 
 from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, percentile_interval, weighted_brier
-from bonescan_utils.intervals import CONSTANT, Estimate, Z, is_constant, undefined, wilson
+from bonescan_utils.groups import chosen_scans, share_of_scans
+from bonescan_utils.intervals import CONSTANT, Estimate, Z, is_constant, undefined
 from bonescan_utils.predictions import ArmScores, arm_scores, check_both_classes
 
 BINS = 10
@@ -54,21 +55,12 @@ def calibration_table(
         where = score_bins(scores.y_score, bins)
         for number in np.unique(where):
             members = where == number
-            chosen = scores._replace(**{name: getattr(scores, name)[members] for name in ArmScores._fields[1:]})
-            found = _share(chosen, seed=seed, n_boot=n_boot)
+            chosen = chosen_scans(scores, members)
+            found = share_of_scans(chosen, chosen.y_true == 1, seed=seed, n_boot=n_boot)
             row = {"n": found.n, "n_positive": found.n_positive, "mean_score": chosen.y_score.mean()}
             bounds = {"ci_low": found.ci_low, "ci_high": found.ci_high, "method": found.method}
             rows.append({"arm": scores.arm, "bin": int(number)} | row | {"observed": found.estimate} | bounds)
     return pd.DataFrame(rows)
-
-
-def _share(scores: ArmScores, *, seed: int, n_boot: int) -> Estimate:
-    """Share of metastasis; patients with several scans are drawn whole, whatever their labels."""
-    n, n_positive = len(scores.y_true), int(scores.y_true.sum())
-    if not scores.clustered:
-        return Estimate(n_positive / n, *wilson(n_positive, n), "Wilson", n, n_positive)
-    resamples = PatientBootstrap(scores.patient_id, np.zeros(n, dtype=np.int64), seed=seed, n_boot=n_boot)
-    return resamples.share(scores.y_true == 1)._replace(n_positive=n_positive)
 
 
 def calibration_metrics(

@@ -26,7 +26,7 @@ from bonescan_utils.files import safe_text
 BAD_INPUT_ERRORS = frozenset(
     "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError ModelError FitError"
     " FeatureError SaliencyError WorkerError DeviceError LexiconError LabelError KeyFileError AuditError CohortError"
-    " SampleError SanityError BurdenError".split()
+    " SampleError SampleSizeError SanityError BurdenError".split()
 )
 """Names of the errors whose text is meant for the user, wherever they were raised: here or in a notebook."""
 

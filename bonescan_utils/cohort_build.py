@@ -10,13 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from bonescan_utils.bootstrap import N_BOOT
 from bonescan_utils.cohort_rules import RULES, CohortError, Rule, parse_rules
 from bonescan_utils.files import write_csv, write_json
-from bonescan_utils.intervals import wilson
+from bonescan_utils.groups import share_of_scans
+from bonescan_utils.intervals import undefined
 from bonescan_utils.manifest import write_manifest
 from bonescan_utils.partitions import assign_partitions, take
+from bonescan_utils.predictions import ArmScores
 from bonescan_utils.sampling import Sample, draw_sample
 from bonescan_utils.tables import table_one
 
@@ -31,7 +35,7 @@ class Cohort:
         table: Rows of the manifest that are in it.
         excluded: scan_id, rule, reason of all others.
         flow: step, n, excluded, reason; see `flow.check_flow`.
-        prevalence: stage (`eligible`, `sampled`), n, n_positive, prevalence, ci_low, ci_high (Wilson): the first is
+        prevalence: stage (`eligible`, `sampled`), n, n_positive, prevalence, ci_low, ci_high, method: the first is
             what a clinic sees and what scores are transported to; the second is what a 1:1 sample made of it.
         eligible: Rows before sampling, to compare with.
         record: Rules, sampling and seed, for the run's record.
@@ -128,11 +132,15 @@ def _applied(
 
 
 def _prevalence(stage: str, rows: pd.DataFrame) -> dict[str, Any]:
-    known = rows["metastasis"].dropna()
-    n, positive = len(known), int(known.sum())
-    low, high = wilson(positive, n) if n else (float("nan"), float("nan"))
-    share = positive / n if n else float("nan")
-    return {"stage": stage, "n": n, "n_positive": positive, "prevalence": share, "ci_low": low, "ci_high": high}
+    """Share of metastasis among labelled scans; patients with several scans are drawn whole."""
+    known = rows.dropna(subset=["metastasis"])
+    label = known["metastasis"].to_numpy().astype(np.int64)
+    found = undefined("no scan has a label", 0, 0)
+    if len(known):
+        scans = ArmScores("", known["scan_id"].to_numpy(), known["patient_id"].to_numpy(), label, label.astype(float))
+        found = share_of_scans(scans, label == 1, seed=0, n_boot=N_BOOT)
+    bounds = {"ci_low": found.ci_low, "ci_high": found.ci_high, "method": found.method}
+    return {"stage": stage, "n": found.n, "n_positive": found.n_positive, "prevalence": found.estimate} | bounds
 
 
 def join_flows(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:

@@ -12,9 +12,11 @@ import pandas as pd
 
 from bonescan_utils.bootstrap import N_BOOT
 from bonescan_utils.evaluation import choose_threshold, metrics_table
-from bonescan_utils.intervals import Estimate, auroc
+from bonescan_utils.groups import area_or_note
+from bonescan_utils.intervals import Estimate, auroc, undefined
 from bonescan_utils.paired import COLUMNS as TEST_COLUMNS
 from bonescan_utils.paired import paired_tests
+from bonescan_utils.predictions import ArmScores
 
 COLUMNS = ["scan_id", "patient_id", "arm", "fold", "repeat", "partition", "y_true", "y_score", "threshold", "y_pred"]
 BY_SCORE = ("AUROC", "AUPRC", "Brier")
@@ -97,11 +99,24 @@ def pooled_tests(found: pd.DataFrame, *, reference: str, seed: int, n_boot: int 
     return tests[tests["quantity"] == "AUROC"].reset_index(drop=True)
 
 
-def fold_table(found: pd.DataFrame) -> pd.DataFrame:
-    """Return the AUROC of each fold: arm, repeat, fold, estimate, ci_low, ci_high, method, n, n_positive, threshold."""
+def fold_table(found: pd.DataFrame, *, seed: int = 0, n_boot: int = N_BOOT) -> pd.DataFrame:
+    """Return the AUROC of each fold.
+
+    Args:
+        found: From `out_of_fold`.
+        seed: Seed of the patient bootstrap (used only where patients have several scans).
+        n_boot: Its resamples.
+
+    Returns:
+        `arm, repeat, fold, estimate, ci_low, ci_high, method, n, n_positive, threshold`. An area that does not exist is
+        NaN, and `method` is `undefined: ` and the reason.
+    """
     rows: list[Mapping[str, object]] = []
     for (arm, repeat, fold), part in found.groupby(["arm", "repeat", "fold"], sort=False):
-        estimate = auroc(part["y_true"].to_numpy(), part["y_score"].to_numpy(dtype=float))
+        scores = ArmScores(str(arm), *(part[name].to_numpy() for name in ArmScores._fields[1:]))
+        estimate, reason = area_or_note(scores, 1, seed=seed, n_boot=n_boot)
+        if reason and not estimate.method:
+            estimate = undefined("scans of one label only", estimate.n, estimate.n_positive)
         about = {"arm": arm, "repeat": repeat, "fold": fold}
         rows.append({**about, **estimate._asdict(), "threshold": part["threshold"].iloc[0]})
     columns = "arm repeat fold estimate ci_low ci_high method n n_positive threshold".split()

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from bonescan_utils.intervals import Estimate, wilson
+from bonescan_utils.bootstrap import N_BOOT
+from bonescan_utils.groups import chosen_scans, share_of_scans
+from bonescan_utils.intervals import Estimate
 from bonescan_utils.lesions import VISIBLE
 from bonescan_utils.predictions import ArmScores, arm_scores, threshold_of
 
@@ -79,6 +81,8 @@ def reason_table(
     *,
     lesions: pd.DataFrame | None = None,
     partition: str = "test",
+    seed: int = 0,
+    n_boot: int = N_BOOT,
 ) -> pd.DataFrame:
     """Counts failures by reason, among all scans of which the same could be said.
 
@@ -88,23 +92,27 @@ def reason_table(
         arm: The arm.
         lesions: Findings of phantoms; None without truth.
         partition: The partition to look at.
+        seed: Seed of the patient bootstrap (used only where patients have several scans).
+        n_boot: Resamples of that bootstrap.
 
     Returns:
-        `outcome, reason, estimate` (share of the scans of that kind that failed)`, ci_low, ci_high, method` (Wilson)`,
-        n` (scans of that kind)`, n_positive, n_failed`. Every scan is in one row: `n` adds up to the partition.
+        `outcome, reason, estimate` (share of the scans of that kind that failed)`, ci_low, ci_high, method` (Wilson, or
+        `patient bootstrap`)`, n` (scans of that kind)`, n_positive, n_failed`. Every scan is in one row: `n` adds up to
+        the partition.
 
     Raises:
         ValueError: As `failure_table`.
     """
-    table = _with_reasons(_scores_of(predictions, arm, partition), threshold_of(thresholds, arm), lesions)
+    scores = _scores_of(predictions, arm, partition)
+    table = _with_reasons(scores, threshold_of(thresholds, arm), lesions)
     rows = []
     for outcome in ("Miss", "False alarm"):
         for reason in REASONS:
-            kind = table[(table["outcome"] == outcome) & (table["reason"] == reason)]
-            if len(kind):
-                n, failed = len(kind), int(kind["failed"].sum())
-                found = Estimate(failed / n, *wilson(failed, n), "Wilson", n, int(kind["y_true"].sum()))
-                rows.append({"outcome": outcome, "reason": reason, **found._asdict(), "n_failed": failed})
+            kind = ((table["outcome"] == outcome) & (table["reason"] == reason)).to_numpy()
+            if kind.any():
+                failed = table["failed"].to_numpy()[kind]
+                found = share_of_scans(chosen_scans(scores, kind), failed, seed=seed, n_boot=n_boot)
+                rows.append({"outcome": outcome, "reason": reason, **found._asdict(), "n_failed": int(failed.sum())})
     return pd.DataFrame(rows, columns=REASON_COLUMNS)
 
 

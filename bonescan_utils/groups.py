@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap, weighted_auroc
-from bonescan_utils.intervals import CONSTANT, Estimate, auroc, is_constant, undefined
+from bonescan_utils.intervals import CONSTANT, Estimate, auroc, is_constant, undefined, wilson
 from bonescan_utils.predictions import ArmScores, arm_scores
 
 TOO_FEW = "too few to say"
@@ -89,6 +89,18 @@ def area_or_note(scores: ArmScores, min_scans: int, *, seed: int, n_boot: int) -
         return auroc(scores.y_true, scores.y_score), ""
     resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
     return resamples.of_scores(weighted_auroc, scores.y_score), ""
+
+
+def share_of_scans(scores: ArmScores, counted: np.ndarray, *, seed: int, n_boot: int) -> Estimate:
+    """Share of some scans that count, bool `(n_scans,)`, at least one scan; patients are drawn whole.
+
+    Wilson's interval where each patient has one scan, else by the patient bootstrap: scans of a patient are alike.
+    """
+    n, n_positive = len(counted), int(scores.y_true.sum())
+    if not scores.clustered:
+        return Estimate(float(counted.mean()), *wilson(int(counted.sum()), n), "Wilson", n, n_positive)
+    resamples = PatientBootstrap(scores.patient_id, np.zeros(n, dtype=np.int64), seed=seed, n_boot=n_boot)
+    return resamples.share(counted)._replace(n_positive=n_positive)
 
 
 def _group_name(group: object) -> str:

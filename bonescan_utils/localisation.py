@@ -213,8 +213,10 @@ def summary_table(
         for name in (*MEASURES, *SHARES):
             values = part[name].to_numpy(dtype=float)
             if np.isfinite(values).all():
-                kept = resamples.estimate(_mean_of(values))._asdict() | {"measure": name}
-                rows.append(dict(zip(keys, key, strict=True)) | kept)
+                found = resamples.estimate(_mean_of(values))
+                if found.ci_low == found.ci_high and name == "pointing":  # all hits or none: no certainty
+                    found = resamples.share(values == 1)
+                rows.append(dict(zip(keys, key, strict=True)) | found._asdict() | {"measure": name})
     columns = [*keys, "measure", "estimate", "ci_low", "ci_high", "method", "n"]
     return pd.DataFrame(rows, columns=columns)
 

@@ -10,6 +10,11 @@ import pandas as pd
 
 from bonescan_utils.intervals import Z, auroc_variance
 
+
+class SampleSizeError(ValueError):
+    """A number of scans, a width, a prevalence or an expected value is out of range."""
+
+
 MOST_SCANS = 1_000_000
 """Where no test part up to this size is large enough, no number is given."""
 
@@ -28,7 +33,7 @@ def expected_interval(metric: str, expected: float, n_positive: int, n_negative:
         n_negative: scans without.
 
     Raises:
-        ValueError: The metric is none of these, or its value is out of range.
+        SampleSizeError: The metric is none of these, or its value is out of range.
 
     Source:
         AUROC: normal interval with `intervals.auroc_variance`, cut at 1; over simulated normal scores it was 0 to 11 %
@@ -70,11 +75,11 @@ def precision_table(
         interval)`, method`.
 
     Raises:
-        ValueError: A size, the prevalence or an expected value is out of range.
+        SampleSizeError: A size, the prevalence or an expected value is out of range.
     """
     _check_prevalence(prevalence)
     if any(n < 2 for n in ns):
-        raise ValueError(f"numbers of test scans must be at least 2, got {[n for n in ns if n < 2]}")
+        raise SampleSizeError(f"numbers of test scans must be at least 2, got {[n for n in ns if n < 2]}")
     rows = []
     for n in ns:
         n_positive, n_negative = _split(n, prevalence)
@@ -106,8 +111,8 @@ def scans_needed(
         A row per width and metric: `width, prevalence, metric, expected, n, n_positive, method`.
 
     Raises:
-        ValueError: A width, the prevalence or an expected value is out of range, or more than a million scans would
-            be needed.
+        SampleSizeError: A width, the prevalence or an expected value is out of range, or more than a million scans
+            would be needed.
     """
     _check_prevalence(prevalence)
     rows = []
@@ -121,7 +126,7 @@ def scans_needed(
 def _narrow_enough(metric: str, expected: float, prevalence: float, width: float) -> Callable[[int], bool]:
     """Returns whether n scans make the interval no wider than `width`; half of it on the lower side of an AUROC."""
     if not 0 < width < 1:
-        raise ValueError(f"width must be between 0 and 1, got {width}")
+        raise SampleSizeError(f"width must be between 0 and 1, got {width}")
 
     def enough(n: int) -> bool:
         low, high = expected_interval(metric, expected, *_split(n, prevalence))
@@ -137,7 +142,7 @@ def _fewest(enough: Callable[[int], bool], *, what: str) -> int:
     while not enough(high):
         low, high = high, 2 * high
         if high > MOST_SCANS:
-            raise ValueError(f"{what} would take more than {MOST_SCANS:,} scans")
+            raise SampleSizeError(f"{what} would take more than {MOST_SCANS:,} scans")
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if enough(middle) else (middle, high)
@@ -154,12 +159,12 @@ def _split(n: int, prevalence: float) -> tuple[int, int]:
 
 def _check_prevalence(prevalence: float) -> None:
     if not 0 < prevalence < 1:
-        raise ValueError(f"prevalence must be between 0 and 1, got {prevalence}")
+        raise SampleSizeError(f"prevalence must be between 0 and 1, got {prevalence}")
 
 
 def _check_expected(metric: str, expected: float) -> None:
     if metric not in METHODS:
-        raise ValueError(f"metric must be one of {tuple(METHODS)}, got {metric!r}")
+        raise SampleSizeError(f"metric must be one of {tuple(METHODS)}, got {metric!r}")
     least = 0.5 if metric == "AUROC" else 0.0
     if not least <= expected < 1 or not np.isfinite(expected) or expected == 0:
-        raise ValueError(f"expected {metric} must be at least {least} and below 1, got {expected}")
+        raise SampleSizeError(f"expected {metric} must be at least {least} and below 1, got {expected}")

@@ -9,9 +9,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap
-from bonescan_utils.groups import TOO_FEW, UNKNOWN, area_or_note, chosen_scans, group_members
-from bonescan_utils.intervals import Estimate, wilson
+from bonescan_utils.bootstrap import N_BOOT
+from bonescan_utils.groups import TOO_FEW, UNKNOWN, area_or_note, chosen_scans, group_members, share_of_scans
+from bonescan_utils.intervals import Estimate
 from bonescan_utils.lesions import lesion_bands, peak_visibility, visible_lesions
 from bonescan_utils.predictions import ArmScores, arm_scores, threshold_of
 
@@ -125,10 +125,7 @@ def _rate(scores: ArmScores, right: np.ndarray, min_scans: int, *, seed: int, n_
     n, n_positive = len(right), int(scores.y_true.sum())
     if n < max(1, min_scans):
         return Estimate(math.nan, math.nan, math.nan, "", n, n_positive), TOO_FEW
-    if not scores.clustered:
-        return Estimate(right.mean(), *wilson(int(right.sum()), n), "Wilson", n, n_positive), ""
-    resamples = PatientBootstrap(scores.patient_id, scores.y_true, seed=seed, n_boot=n_boot)
-    return resamples.share(right), ""
+    return share_of_scans(scores, right, seed=seed, n_boot=n_boot), ""
 
 
 # ------------------------------------------------------------------------------------------------ groups

@@ -11,12 +11,12 @@ from typing import Any
 import pandas as pd
 
 from bonescan_utils.files import write_csv, write_text
+from bonescan_utils.latex import to_latex
 from bonescan_utils.wording import (
     MINUS,
     NOTHING,
     arm_text,
     format_interval,
-    format_number,
     format_p,
     is_pretrained,
     metric_text,
@@ -35,19 +35,6 @@ CHARACTERISTICS = {
 }
 """Columns of the manifest that Table 1 describes, and their names there."""
 PARTITION_ORDER = ("train", "tuning", "test")
-LATEX = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
-    **{sign: f"\\{sign}" for sign in "&%$#_{}"},
-    **{
-        MINUS: "$-$",
-        NOTHING: "---",
-        "\N{EN DASH}": "--",
-        "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
-        "\N{GREATER-THAN OR EQUAL TO}": r"$\geq$",
-    },
-    **{"<": "$<$", ">": "$>$", "\N{GREEK CAPITAL LETTER DELTA}": r"$\Delta$", "\N{DAGGER}": r"\dag{}"},
-    "\N{HORIZONTAL ELLIPSIS}": r"\ldots{}",
-}
-"""What LaTeX needs another spelling for."""
 
 
 # ------------------------------------------------------------------------------------------------ cohort
@@ -228,39 +215,3 @@ def write_table(
     write_csv(csv, df)
     write_text(tex, to_latex(df, caption=caption, label=f"tab:{name}", note=note))
     return csv, tex
-
-
-MOST_UPRIGHT = 6
-"""A LaTeX table with more columns is made as wide as the text, by a smaller size of letters."""
-
-
-def to_latex(df: pd.DataFrame, *, caption: str = "", label: str = "", note: str = "") -> str:
-    """Returns a LaTeX table with booktabs rules, floats to three decimals, numbers right-aligned.
-
-    It needs the packages `booktabs` and, with more than `MOST_UPRIGHT` columns, `graphicx`.
-    """
-    numeric = [pd.api.types.is_numeric_dtype(dtype) for dtype in df.dtypes]
-    broad = len(df.columns) > MOST_UPRIGHT
-    lines = [r"\begin{table*}[ht]" if broad else r"\begin{table}[ht]", r"\centering"]
-    lines += [rf"\caption{{{latex_text(caption)}}}"] if caption else []
-    lines += [rf"\label{{{label}}}"] if label else []
-    lines += [r"\resizebox{\textwidth}{!}{%"] if broad else []
-    lines += [rf"\begin{{tabular}}{{{''.join('r' if number else 'l' for number in numeric)}}}", r"\toprule"]
-    lines += [_latex_row(df.columns), r"\midrule"]
-    lines += [_latex_row(row) for row in df.itertuples(index=False, name=None)]
-    lines += [r"\bottomrule", r"\end{tabular}" + ("}" if broad else "")]
-    lines += [rf"\par\smallskip\footnotesize {latex_text(note)}"] if note else []
-    return "\n".join([*lines, r"\end{table*}" if broad else r"\end{table}", ""])
-
-
-def latex_text(cell: object) -> str:
-    """Returns a cell as LaTeX: floats rounded to three decimals, intervals with an en dash, text escaped."""
-    if cell is None or cell is pd.NA or cell != cell:
-        return LATEX[NOTHING]
-    text = format_number(cell, 3) if isinstance(cell, float) else str(cell)
-    text = re.sub(r"\(([\d.]+)-([\d.]+)\)", "(\\1\N{EN DASH}\\2)", text)
-    return "".join(LATEX.get(sign, sign) for sign in text)
-
-
-def _latex_row(cells: Any) -> str:
-    return " & ".join(latex_text(cell) for cell in cells) + r" \\"

@@ -13,6 +13,8 @@ MINUS = "\N{MINUS SIGN}"
 """A true minus sign: typographically right, and no spreadsheet takes the cell for a formula."""
 NOTHING = "\N{EM DASH}"
 """Stands for a number that does not exist."""
+P_VALUES = ("p", "p_holm")
+"""Columns of P values, which are rounded by a rule of their own."""
 
 WEIGHTS_TEXT = {
     "imagenet": "ImageNet",

@@ -250,3 +250,14 @@ def test_without_rules_all_scans_are_used_and_given_partitions_kept() -> None:
     assert (
         found.excluded.empty and list(found.flow["n"]) == [12] and list(found.table["scan_id"]) == list(df["scan_id"])
     )
+
+
+def test_prevalence_among_patients_with_several_scans_has_no_interval_of_independent_scans() -> None:
+    once = scans(20)
+    fourfold = pd.concat([once.assign(scan_id=once["scan_id"] + copy) for copy in "abcd"], ignore_index=True)
+    single, copied = (build_cohort(df, []).prevalence.iloc[0] for df in (once, fourfold))
+    assert single["method"] == "Wilson" and copied["method"].startswith("patient bootstrap")
+    assert copied["prevalence"] == single["prevalence"] == 0.5 and copied["n"] == 80
+    assert copied["ci_high"] - copied["ci_low"] == pytest.approx(single["ci_high"] - single["ci_low"], rel=0.2)
+    none = build_cohort(once.assign(metastasis=pd.array([pd.NA] * 20, dtype="Int64")), []).prevalence.iloc[0]
+    assert np.isnan(none["prevalence"]) and none["method"] == "undefined: no scan has a label"

@@ -131,3 +131,14 @@ def test_too_many_folds_are_refused() -> None:
         assign_folds(make_cohort(), folds=1, seed=1)
     with pytest.raises(ValueError, match="expected 0 to 4"):
         fold_partitions(make_cohort(), folds=5, fold=5, seed=1)
+
+
+def test_a_fold_of_patients_with_several_scans_is_bootstrapped_and_one_of_one_label_says_so() -> None:
+    found = out_of_fold(make_fits(("a",)))
+    pairs = found.assign(patient_id=found["scan_id"].astype(int).floordiv(2).astype(str))
+    table = fold_table(pairs, n_boot=100)
+    assert table["method"].str.startswith("patient bootstrap").all()
+    assert table["estimate"].tolist() == pytest.approx(fold_table(found)["estimate"].tolist())
+    alone = found[(found["fold"] > 0) | (found["y_true"] == 1)]
+    row = fold_table(alone).iloc[0]
+    assert np.isnan(row["estimate"]) and row["method"] == "undefined: scans of one label only"

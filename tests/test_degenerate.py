@@ -5,7 +5,17 @@ import pandas as pd
 import pytest
 from test_evaluation import make_predictions
 
-from bonescan_utils import calibration, decision, evaluation, failures, operating_points, recalibration, subgroups
+from bonescan_utils import (
+    calibration,
+    crossval,
+    decision,
+    evaluation,
+    failures,
+    operating_points,
+    recalibration,
+    subgroups,
+)
+from bonescan_utils.reporting.readable import methods_sentence, readable
 
 N_BOOT = 100
 THRESHOLDS = {"proposed": 0.5, "vgg16": 0.5}
@@ -15,6 +25,19 @@ def of_subgroups(predictions):
     scans = predictions.drop_duplicates("scan_id")["scan_id"]
     groups = pd.DataFrame({"sex": np.where(np.arange(len(scans)) % 4 < 2, "F", "M")}, index=scans.to_numpy())
     return subgroups.subgroup_table(predictions, THRESHOLDS, groups, min_scans=1, n_boot=N_BOOT)
+
+
+def by_sex(predictions):
+    scans = predictions.drop_duplicates("scan_id")["scan_id"]
+    groups = pd.Series(np.where(np.arange(len(scans)) % 4 < 2, "F", "M"), index=scans.to_numpy())
+    return evaluation.auroc_by_group(predictions, groups, against="same", min_scans=1, n_boot=N_BOOT)
+
+
+def of_folds(predictions):
+    """Scores as of two folds, all called at one threshold."""
+    fold = predictions["scan_id"].str[1:].astype(int) // 2 % 2
+    found = predictions.assign(fold=fold, repeat=0, threshold=0.5, y_pred=(predictions["y_score"] >= 0.5).astype(int))
+    return crossval.fold_table(found, n_boot=N_BOOT)
 
 
 def recalibrated(predictions):
@@ -35,7 +58,8 @@ TABLES = {
 OF_ANY_LABELS = {
     "reliability": lambda p: calibration.calibration_table(p, n_boot=N_BOOT),
     "subgroups": of_subgroups,
-    "failures": lambda p: failures.reason_table(p, THRESHOLDS, "proposed"),
+    "failures": lambda p: failures.reason_table(p, THRESHOLDS, "proposed", n_boot=N_BOOT),
+    "groups": by_sex,
 }
 EVERY = TABLES | OF_ANY_LABELS
 
@@ -101,3 +125,21 @@ def test_arms_of_other_scans_are_not_compared():
     )
     with pytest.raises(ValueError, match="must score the same scans to be compared; 24 differ"):
         TABLES["paired"](other)
+
+
+@pytest.mark.parametrize("scans_per_patient", [1, 2])
+def test_folds_say_what_does_not_exist(scans_per_patient):
+    predictions = make_predictions(24, scans_per_patient=scans_per_patient)
+    for change in (0.5, 0.1 + 0.8 * predictions["y_true"], predictions["y_score"]):
+        check_told(of_folds(predictions.assign(y_score=change)))
+    check_told(of_folds(predictions.assign(y_true=1)))
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_what_is_printed_of_it_holds_no_nan(name):
+    predictions = make_predictions(24)
+    table = EVERY[name](predictions.assign(y_score=0.5))
+    printed = readable(table).to_string().lower()
+    assert "nan" not in printed.replace("resonance", "")
+    if "metric" in table and table["estimate"].isna().any():
+        assert "every scan has the same score" in methods_sentence(table)

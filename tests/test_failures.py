@@ -103,3 +103,13 @@ def test_bad_input_is_told():
         failure_table(make_predictions(SCANS), THRESHOLDS, "b")
     with pytest.raises(ValueError, match="no usable threshold for arm 'a'"):
         reason_table(make_predictions(SCANS), {}, "a")
+
+
+def test_failures_of_a_patient_with_several_scans_are_no_independent_ones():
+    once = pd.DataFrame([(f"s{i}", f"p{i}", "a", "test", 1, 0.2 + 0.6 * (i % 3 > 0)) for i in range(30)])
+    once.columns = ["scan_id", "patient_id", "arm", "partition", "y_true", "y_score"]
+    fourfold = pd.concat([once.assign(scan_id=once["scan_id"] + copy) for copy in "abcd"])
+    (single,), (copied,) = (reason_table(p, THRESHOLDS, "a").to_dict("records") for p in (once, fourfold))
+    assert single["method"] == "Wilson" and copied["method"].startswith("patient bootstrap")
+    assert copied["estimate"] == single["estimate"] and copied["n"] == 4 * single["n"]
+    assert copied["ci_high"] - copied["ci_low"] == pytest.approx(single["ci_high"] - single["ci_low"], rel=0.15)

@@ -81,3 +81,14 @@ def test_youden_threshold_reaches_the_index_of_proc(name):
     called = first >= choose_threshold(y_true, first)
     index = called[y_true == 1].mean() - called[y_true == 0].mean()
     assert index == pytest.approx(expected["first"]["youden"])
+
+
+def test_areas_of_the_published_example_are_those_of_procs_manual():
+    # manual of pROC: roc(aSAH$outcome, aSAH$s100b, ci=TRUE) and roc.test(outcome ~ wfns, s100b)
+    data = pd.read_csv(FOLDER / "asah.csv")
+    y_true = data["y_true"].to_numpy()
+    found = auroc(y_true, data["s100b"].to_numpy(float))
+    assert (found.estimate, found.ci_low, found.ci_high) == pytest.approx((0.7314, 0.6301, 0.8326), abs=5e-5)
+    difference, variance = delong_difference(y_true, data["wfns"].to_numpy(float), data["s100b"].to_numpy(float))
+    assert difference / np.sqrt(variance) == pytest.approx(2.209, abs=5e-4)
+    assert auroc(y_true, data["wfns"].to_numpy(float)).estimate == pytest.approx(0.8236789, abs=5e-8)

@@ -139,7 +139,8 @@ def test_the_interval_counts_patients_and_not_scans() -> None:
 
 
 def test_kappa_is_undefined_where_all_say_the_same_and_refused_without_scans() -> None:
-    assert np.isnan(agreement.cohen_kappa(["n"] * 5, ["n"] * 5, range(5), seed=1, n_boot=100).estimate)
+    found = agreement.cohen_kappa(["n"] * 5, ["n"] * 5, range(5), seed=1, n_boot=100)
+    assert np.isnan(found.estimate) and found.method == "undefined: all readings are of one category"
     with pytest.raises(ValueError, match="at least one scan"):
         agreement.cohen_kappa([], [], [], seed=1)
     with pytest.raises(ValueError, match="two readers"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
@@ -12,7 +13,7 @@ import pandas as pd
 
 from bonescan_utils.bootstrap import N_BOOT, PatientBootstrap
 from bonescan_utils.files import read_csv, write_csv
-from bonescan_utils.intervals import Estimate
+from bonescan_utils.intervals import Estimate, undefined
 from bonescan_utils.labelling.lexicon import Lexicon
 from bonescan_utils.labelling.readings import READINGS
 from bonescan_utils.labelling.reports import LabelError
@@ -20,6 +21,7 @@ from bonescan_utils.labelling.reports import LabelError
 REPORT_READING = {"positive": "abnormal", "negative": "normal", "uncertain": "unsure"}
 """What a report label says of the image; `historical` and `none` say nothing."""
 REPORT_ROW = "report vs image review"
+ONE_CATEGORY = "all readings are of one category"
 MIN_REVIEWED = 50
 """Scans that a sample must hold before labels may be taken from reports alone."""
 
@@ -35,7 +37,7 @@ def cohen_kappa(a: Any, b: Any, patient_id: Any, *, seed: int, n_boot: int = N_B
         n_boot: Number of resamples.
 
     Returns:
-        The estimate; NaN where both readers gave one and the same category throughout: kappa is undefined.
+        The estimate; where both readers gave one and the same category throughout it is NaN, and `method` says so.
 
     Raises:
         ValueError: There is no scan, or the shapes differ.
@@ -75,7 +77,8 @@ def fleiss_kappa(
     categories, codes = np.unique(table, return_inverse=True)
     rated = np.eye(len(categories))[codes.reshape(table.shape)]  # (n_scans, n_readers, n_categories)
     resamples = PatientBootstrap(patients, np.zeros(len(patients)), seed=seed, n_boot=n_boot)  # one stratum
-    return resamples.estimate(lambda weights: _kappa(weights, rated, own))
+    found = resamples.estimate(lambda weights: _kappa(weights, rated, own))
+    return found if math.isfinite(found.estimate) else undefined(ONE_CATEGORY, found.n, found.n_positive)
 
 
 def _kappa(weights: np.ndarray, rated: np.ndarray, own: bool) -> np.ndarray:
@@ -111,7 +114,7 @@ def agreement_table(
 
     Returns:
         `comparison, n, n_patients, observed, kappa, ci_low, ci_high, method`; only scans that all of a comparison
-        read are in it. A kappa that is undefined is NaN.
+        read are in it. A kappa that is undefined is NaN, and `method` says why.
     """
     pairs = [(f"{a} vs {b}", matrix[[a, b]], True) for a, b in combinations(matrix.columns, 2)]
     if len(matrix.columns) > 2:
@@ -135,9 +138,10 @@ def _row(
     found = fleiss_kappa(shared.to_numpy(), whose, seed=seed, n_boot=n_boot, own=own)
     same = float((shared.nunique(axis=1) == 1).mean())
     kind = "Cohen" if own else "Fleiss"
+    method = f"{kind}'s kappa, {found.method}" if math.isfinite(found.estimate) else found.method
     return {
         "comparison": name, "n": len(shared), "n_patients": len(set(whose)), "observed": same, "kappa": found.estimate,
-        "ci_low": found.ci_low, "ci_high": found.ci_high, "method": f"{kind}'s kappa, {found.method}",
+        "ci_low": found.ci_low, "ci_high": found.ci_high, "method": method,
     }  # fmt: skip
 
 

@@ -17,6 +17,7 @@ from bonescan_utils.reporting import drawings
 from bonescan_utils.reporting.readable import methods_sentence, readable
 from bonescan_utils.reporting.records import RunRecord
 from bonescan_utils.style import PHANTOM_NOTE, add_footnote
+from bonescan_utils.subgroups import MIN_SCANS
 
 SECTIONS = {
     "cohort": "The cohort",
@@ -35,6 +36,19 @@ SECTIONS = {
 
 AT_THRESHOLD = "Threshold chosen on tuning scans, then fixed. Test scans."
 PAIRED = "Paired on the same scans; P values Holm-adjusted."
+BOTH_P = (
+    "Paired on the same scans. P is not adjusted; what is concluded rests on the Holm-adjusted one. Not significant is"
+    " not equal: the interval says how large a difference may still be."
+)
+ONE_SET_OF_MODELS = "Intervals hold the chance of the scans, not that of the training."
+UNADJUSTED = (
+    f"Fewer than {MIN_SCANS} scans of a label that a metric needs: too few to say. Many small groups, not adjusted for"
+    " their number: they show where to look, and prove no difference."
+)
+PLANNED = (
+    "Expected for one scan a patient, at an AUROC, sensitivity and specificity that are assumed, not found. A paired"
+    " difference of two arms on the same scans is known more precisely than either."
+)
 
 
 @dataclass(frozen=True)
@@ -132,37 +146,41 @@ TABLES = (
           " Arms that did not start from pretrained weights are not ranked.", methods_of="metrics"),
     Table("metrics", "comparison", "All metrics of all arms", AT_THRESHOLD),
     Table("paired_tests", "comparison", "Paired tests",
-          PAIRED),
+          f"{BOTH_P} The family: all comparisons of one quantity with the study's arm."),
     Table("paired_tests_all", "comparison", "Paired tests, all pairs of arms",
-          f"{PAIRED} The family is that of all pairs of one quantity."),
+          f"{BOTH_P} The family: all pairs of arms of one quantity, so that P is larger than against one arm."),
     Table("comparison_equal_protocol", "comparison", "Every backbone by one protocol", AT_THRESHOLD),
     Table("cross_validation", "comparison", "Arms in cross-validation, all folds together",
-          "Each scan scored once by models that never saw it. Scores of different folds come from different models."),
-    Table("cross_validation_spread", "comparison", "AUROC from fold to fold"),
+          "Each scan scored once by models that never saw it. Scores of different folds come from different models, and"
+          f" pooling takes them to mean the same; the AUROC by fold does not. {ONE_SET_OF_MODELS}"),
+    Table("cross_validation_spread", "comparison", "AUROC from fold to fold",
+          "Folds share training scans: SD over the square root of the number of folds is no standard error."),
     Table("calibration_metrics", "probabilities", "Calibration",
           "Slope and intercept of a logistic recalibration (ideal: 1 and 0); ECE: expected calibration error."
           " Test scans."),
     Table("recalibration", "probabilities", "Recalibration",
           "New log odds = slope x old log odds + intercept (Platt). Fitted on tuning scans only."),
     Table("predictive_values", "probabilities", "PPV and NPV at other prevalences",
-          "By Bayes' rule from sensitivity and specificity on the test scans. The study's arm; others in the CSV.",
+          "By Bayes' rule from sensitivity and specificity on the test scans, taken to be the same where metastasis is"
+          " rarer; where disease is milder they will not be. The study's arm; others in the CSV.",
           of_arm=True),
     Table("auroc_by_visible_lesions", "subgroups", "AUROC by number of visible metastases",
           "Positive scans of a group against all negative ones. Fewer than ten scans of either"
           " label:"
           " too few to say."),
-    Table("subgroups", "subgroups", "Results of the study's arm by subgroup", AT_THRESHOLD,
+    Table("subgroups", "subgroups", "Results of the study's arm by subgroup", f"{AT_THRESHOLD} {UNADJUSTED}",
           of_arm=True),
     Table("failure_reasons", "subgroups", "Why scans were called wrong",
           "Reasons by the truth of phantoms, where there is any."),
     Table("robustness", "robustness", "AUROC when the scans are changed",
-          "Same model, changed test scans; differences are from the same scans unchanged, P values Holm-adjusted."),
+          "Same model, changed test scans; differences are from the same scans unchanged. P is not adjusted; beside it"
+          " Holm's over all changes of an arm."),
     Table("localisation", "explanation", "Saliency maps against lesion truth",
           "Test scans with visible lesions; maps below the methods know nothing of the model."),
     Table("localisation_differences", "explanation", "Saliency maps less the contrast of the image, same scans"),
     Table("froc", "explanation", "Visible lesions found at a number of false foci a scan"),
-    Table("precision", "planning", "Width of the 95 % interval by number of scans"),
-    Table("scans_needed", "planning", "Scans needed for a wanted width of the 95 % interval"),
+    Table("precision", "planning", "Width of the 95 % interval by number of scans", PLANNED),
+    Table("scans_needed", "planning", "Scans needed for a wanted width of the 95 % interval", PLANNED),
     Table("weights", "training", "What each arm started from"),
 )  # fmt: skip
 """Tables for a reader, in the order of the report."""

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bonescan_utils.files import read_text_csv, write_bytes, write_csv, write_text
+from bonescan_utils.latex import to_latex
 from bonescan_utils.profiles import StudyError
 from bonescan_utils.reporting import cards
 from bonescan_utils.reporting.catalogue import Drawing, Table, numbered
@@ -25,7 +26,6 @@ from bonescan_utils.reporting.readable import ROUNDING
 from bonescan_utils.reporting.records import RunRecord, read_run
 from bonescan_utils.reporting.word import Printed, as_rows, tables_document
 from bonescan_utils.style import PHANTOM_NOTE, Journal, rendered, widths_of
-from bonescan_utils.tables import to_latex
 
 FORMATS = {"pdf": 600, "svg": 600, "tiff": 600, "png": 300}
 """Formats of a figure, and the dots per inch of what is made of pixels in it."""

@@ -15,6 +15,7 @@ import pandas as pd
 from bonescan_utils.wording import (
     MINUS,
     NOTHING,
+    P_VALUES,
     WEIGHTS_TEXT,
     arm_text,
     format_interval,
@@ -28,6 +29,7 @@ ROUNDING = (
     " decimals below 0.1, to two above, and <0.001 below that; other numbers to three decimals; counts in full. The CSV"
     " files hold every digit."
 )
+UNDEFINED = "undefined: "
 DIGITS = 3
 """Decimals of a number that is neither an estimate nor a P value."""
 INTERVALS = {
@@ -49,7 +51,6 @@ HEADINGS = {
     "pooled_max": "Highest pooled", "pooled_sd": "SD of pooled",
 }  # fmt: skip
 """Names of columns where underscores turned into blanks do not say enough."""
-P_VALUES = ("p", "p_holm")
 ARM_COLUMNS = ("arm", "arm_a", "arm_b")
 LABELS = ("metastasis", "y_true")
 """Columns of reference labels, 0 or 1."""
@@ -138,7 +139,8 @@ def _joined(rows: pd.DataFrame, names: Sequence[str], heading: str) -> pd.DataFr
 def methods_sentence(table: pd.DataFrame) -> str:
     """Returns how the intervals (`method`) or the tests (`test`) of a table were made, by what they are of.
 
-    Such as `95 % intervals: DeLong (AUROC); Wilson (Accuracy, Sensitivity).`; '' for a table that does not say.
+    Such as `95 % intervals: DeLong (AUROC); Wilson (Accuracy, Sensitivity).`, and what is undefined with the reason,
+    such as `Undefined: PPV (no scan was called positive).`; '' for a table that does not say.
     """
     pairs = ("test", "quantity"), ("method", "ci_low")
     how = next((name for name, beside in pairs if {name, beside} <= set(table)), "")
@@ -147,7 +149,21 @@ def methods_sentence(table: pd.DataFrame) -> str:
     said = table[table[how].notna() & (table[how] != "") & ~table[how].astype(str).str.startswith("undefined")]
     what = next((name for name in ("quantity", "metric") if name in table), "")
     parts = [f"{name} ({_of_what(rows[what])})" if what else str(name) for name, rows in said.groupby(how, sort=False)]
-    return f"{'Tests' if how == 'test' else '95 % intervals'}: {'; '.join(parts)}." if parts else ""
+    made = f"{'Tests' if how == 'test' else '95 % intervals'}: {'; '.join(parts)}." if parts else ""
+    return " ".join(filter(None, [made, _undefined(table, what)]))
+
+
+def _undefined(table: pd.DataFrame, what: str) -> str:
+    """Returns which estimates do not exist and why, as `method` and `note` say after `undefined:`; '' if all do."""
+    found: dict[str, list[str]] = {}
+    for column in [name for name in ("method", "note") if name in table]:
+        said = table[column].fillna("").astype(str)
+        for place in said.index[said.str.startswith(UNDEFINED)]:
+            named = [f"{_arm(str(table.at[place, 'arm']))}:"] if "arm" in table and table["arm"].nunique() > 1 else []
+            named += [_metric(str(table.at[place, what]))] if what else []
+            found.setdefault(said[place].removeprefix(UNDEFINED), []).append(" ".join(named))
+    parts = [f"{', '.join(filter(None, dict.fromkeys(names)))} ({reason})".strip() for reason, names in found.items()]
+    return f"Undefined: {'; '.join(parts)}." if parts else ""
 
 
 def _of_what(metrics: pd.Series) -> str:
@@ -178,7 +194,8 @@ def _cells(name: str, column: pd.Series) -> list[str]:
     if numbers:
         return _numbers(column)
     wording: dict[str, Callable[[str], str]] = dict.fromkeys(ARM_COLUMNS, _arm)
-    wording |= {"metric": _metric, "factor": _spaced, "weights": lambda kind: WEIGHTS_TEXT.get(kind, kind)}
+    wording |= dict.fromkeys(("factor", "map", "reference", "measure"), _spaced)
+    wording |= {"metric": _metric, "weights": lambda kind: WEIGHTS_TEXT.get(kind, kind)}
     return [wording.get(name, _printed)(_text(value)) for value in column]
 
 
