@@ -33,29 +33,34 @@ ID, UID = b"P00000000", b"1.2.3.100000000"
 """Of the template, with as many digits as are patched in."""
 
 
-def make(folder: Path, n: int, *, rows: int, columns: int) -> None:
-    """Write n files of two views, each with ids and pixels of its own."""
-    template = pydicom.dcmread(siemens_ecam(folder / "template", 0, patient="T"))
-    (folder / "template").unlink()
+def template(folder: Path, *, rows: int, columns: int, spot: bool) -> tuple[bytes, list[int]]:
+    """Return the bytes of a file of two views, and where the pixels of each begin."""
+    ds = pydicom.dcmread(siemens_ecam(folder / "template", 0, patient="T"))
     frames = np.stack([body(0, rows=rows, columns=columns), body(0, side="posterior", rows=rows, columns=columns)])
     frames[:, 0, :8] = 0
-    template.Rows, template.Columns, template.PixelData = rows, columns, frames.tobytes()
-    template.PatientID, template.StudyInstanceUID = ID.decode(), UID.decode()
-    template.SOPInstanceUID = template.file_meta.MediaStorageSOPInstanceUID = UID.decode()
-    del template.CountsAccumulated  # the pixels that are patched in change it
-    template.save_as(folder / "template")
+    if spot:
+        frames[:, rows // 3 : rows // 3 + rows // 12, columns // 2 : columns // 2 + columns // 5] *= 6
+    ds.Rows, ds.Columns, ds.PixelData = rows, columns, frames.tobytes()
+    ds.PatientID, ds.StudyInstanceUID, ds.SOPInstanceUID = ID.decode(), UID.decode(), UID.decode()
+    ds.file_meta.MediaStorageSOPInstanceUID = UID.decode()
+    del ds.CountsAccumulated  # the pixels that are patched in change it
+    ds.save_as(folder / "template")
     data = (folder / "template").read_bytes()
     (folder / "template").unlink()
-    pixels = [data.index(frames[view].tobytes()) for view in (0, 1)]
+    return data, [data.index(frames[view].tobytes()) for view in (0, 1)]
+
+
+def make(folder: Path, n: int, *, rows: int, columns: int, spots: bool = False) -> None:
+    """Write n files of two views, each with ids and pixels of its own; with `spots`, one in every second scan."""
+    kinds = [template(folder, rows=rows, columns=columns, spot=spot) for spot in (False, spots)]
     for at in range(n):
         place = folder / f"{at // 200:04d}"
         place.mkdir(exist_ok=True)
-        digits = f"{at:08d}".encode()
-        patient = f"{at % 3 * n + at // 3:08d}".encode()  # three scans a patient would share pixels else
-        made = bytearray(data.replace(UID, UID[:-8] + digits).replace(ID, ID[:-8] + patient))
+        digits, (data, pixels) = f"{at:08d}".encode(), kinds[at % 2]
+        made = bytearray(data.replace(UID, UID[:-8] + digits).replace(ID, ID[:-8] + digits))
         for view in pixels:
             made[view : view + 16] = np.frombuffer(digits, np.uint8).astype("<u2").tobytes()
-        (place / f"{at:06d}").write_bytes(b"no scan" if n > 1000 and at % 10 == 9 else made)
+        (place / f"{at:06d}").write_bytes(b"no scan" if n > 1000 and at % 10 == 9 and not spots else made)
 
 
 class Peak(threading.Thread):
