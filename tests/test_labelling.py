@@ -231,14 +231,14 @@ def test_a_huge_report_takes_seconds_not_minutes(lexicon: Lexicon, text: str) ->
 def test_what_is_no_clean_report_has_a_label_and_a_span_in_it(lexicon: Lexicon, text: str, label: str) -> None:
     found = label_report(text, lexicon)
     assert found.label == label
-    assert text[found.span_start : found.span_end] == found.cue or not found.cue.isprintable() or "\\" in found.cue
+    assert text[found.span_start : found.span_end] == found.cue
 
 
 def test_a_report_of_a_megabyte_is_labelled_by_its_impression(lexicon: Lexicon) -> None:
     padding = "Mild degenerative uptake in both knees, 2.1 cm. 양측 무릎의 퇴행성 변화. " * 14_000
     begun = time.process_time()
     found = label_report(f"FINDINGS: {padding}\nIMPRESSION: No bone metastasis.", lexicon)
-    assert found.label == "negative" and time.process_time() - begun < 60
+    assert found.label == "negative" and time.process_time() - begun < 10
 
 
 # -------------------------------------------------------------------------------------------- lexicon
