@@ -39,7 +39,7 @@ TEXT_COLUMNS = frozenset(
 _NUMERAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|-?inf")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
 _FORMULA = re.compile(r"'*[=+\-@\t\r]")
-_QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
+QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
 
 
 class CsvError(ValueError):
@@ -190,7 +190,7 @@ def parse_csv(path: str | Path) -> CsvText:
             if not header:
                 header.extend(cell.strip() for cell in cells)
             elif len(cells) == len(header):
-                table.rows.append([cell[1:] if _QUOTED_FORMULA.match(cell) else cell for cell in cells])
+                table.rows.append([cell[1:] if QUOTED_FORMULA.match(cell) else cell for cell in cells])
                 table.lines.append(line)
             elif cells:
                 table.faults.append((line, f"{len(cells)} fields where the header has {len(header)}"))

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from bonescan_utils.files import CsvError, CsvText, parse_csv, write_csv
+from bonescan_utils.long_tables import write_rows
 from bonescan_utils.manifest_rules import COLUMNS, check_table
 from bonescan_utils.partitions import PARTITIONS, assign_partitions, patient_key, take
 from bonescan_utils.problems import ManifestError, Problem
@@ -31,7 +34,11 @@ __all__ = [
     "read_manifest",
     "take",
     "write_manifest",
+    "write_manifest_rows",
 ]
+
+_BLOCK = 2000
+"""Rows that are checked at once where a manifest is written row by row."""
 
 
 class _Lines(dict[str, int]):
@@ -104,6 +111,35 @@ def write_manifest(path: str | Path, df: pd.DataFrame, *, labelled: bool = True)
     if problems:
         raise ManifestError(problems)
     write_csv(path, text)
+
+
+def write_manifest_rows(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> int:
+    """Checks and writes a manifest without labels row by row, or writes nothing; returns the number of rows.
+
+    Memory does not grow with it. Rows are checked against each other only `_BLOCK` at a time: that ids, files and
+    contents occur once is the caller's to know.
+
+    Args:
+        path: The CSV.
+        columns: `COLUMNS` and any others.
+        rows: Values by column.
+
+    Raises:
+        ManifestError: A row would not be readable.
+    """
+    return write_rows(path, columns, _checked(path, columns, rows))
+
+
+def _checked(path: str | Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> Iterator[list[str]]:
+    """Gives the rows as text, each after its block was checked."""
+    line = 2
+    cells = ([_cell(row[name]) for name in columns] for row in rows)
+    while block := list(islice(cells, _BLOCK)):
+        table = CsvText(list(columns), block, list(range(line, line + len(block))))
+        if problems := list(check_table(str(path), table, labelled=False)):
+            raise ManifestError(problems)
+        yield from block
+        line += len(block)
 
 
 def _cell(value: Any) -> str:

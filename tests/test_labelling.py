@@ -211,6 +211,36 @@ def test_a_huge_report_takes_seconds_not_minutes(lexicon: Lexicon, text: str) ->
     assert time.process_time() - begun < 10
 
 
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ("", "none"),
+        (" \t\r\n", "none"),
+        ("\0", "none"),
+        ("No bone\0 metastasis.", "negative"),
+        ("Bone metastasis.\0\0\0", "positive"),
+        (bytes(range(256)).decode("latin-1") * 4, "none"),
+        ("\x1b[31mBone metastasis in L3.\x1b[0m", "positive"),
+        ("\u202eBone metastasis in L3.", "positive"),
+        ("골스캔 소견: multiple bone metastases 가 관찰됨.", "positive"),
+        ("Impression: 골전이를 시사하는 소견 없음. Degenerative change, both knees.", "negative"),
+        ("FINDINGS: increased uptake in L3.\n결론: bone metastasis 를 배제할 수 없음.", "uncertain"),
+        ("Metástasis óseas. 骨転移あり。", "none"),
+    ],
+)
+def test_what_is_no_clean_report_has_a_label_and_a_span_in_it(lexicon: Lexicon, text: str, label: str) -> None:
+    found = label_report(text, lexicon)
+    assert found.label == label
+    assert text[found.span_start : found.span_end] == found.cue
+
+
+def test_a_report_of_a_megabyte_is_labelled_by_its_impression(lexicon: Lexicon) -> None:
+    padding = "Mild degenerative uptake in both knees, 2.1 cm. 양측 무릎의 퇴행성 변화. " * 14_000
+    begun = time.process_time()
+    found = label_report(f"FINDINGS: {padding}\nIMPRESSION: No bone metastasis.", lexicon)
+    assert found.label == "negative" and time.process_time() - begun < 10
+
+
 # -------------------------------------------------------------------------------------------- lexicon
 def write_lexicon(folder: Path, text: str) -> Path:
     path = folder / "ours.yaml"

@@ -24,7 +24,7 @@ from bonescan_utils.labelling.lexicon import load_lexicon
 from bonescan_utils.labelling.readings import READINGS, append_event, read_log
 from bonescan_utils.labelling.reports import LabelError
 from bonescan_utils.labelling.review import ReviewPanel, shuffled
-from bonescan_utils.scan import ScanError
+from bonescan_utils.scan import Scan, ScanError
 
 
 def said(log: Path) -> dict[tuple[str, str], str]:
@@ -362,6 +362,15 @@ def test_the_pictures_are_the_views_hot_is_dark(tmp_path: Path) -> None:
     before = panel.pictures["anterior"].value
     panel.black.value = 0.3
     assert panel.pictures["anterior"].value != before
+
+
+def test_a_view_that_is_not_there_has_no_caption_either(tmp_path: Path) -> None:
+    one = make_scan("s1")
+    lone = Scan("s1", one.anterior, None)
+    panel = ReviewPanel(["s1"], lambda scan_id: lone, log=tmp_path / "log.csv", reader="A")
+    assert [panel.films[view].layout.display for view in ("anterior", "posterior")] == [None, "none"]
+    panel.read("normal")
+    assert panel.shown == "" and {film.layout.display for film in panel.films.values()} == {"none"}
 
 
 def test_a_scan_that_cannot_be_read_is_told_of_and_passed_over(tmp_path: Path) -> None:

@@ -4,29 +4,24 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
+from tqdm import tqdm
 
-from bonescan_utils.files import write_csv
 from bonescan_utils.ingest.examine import IMAGES, examine
 from bonescan_utils.ingest.journal import Journal
 from bonescan_utils.ingest.keys import Pseudonyms, default_key_file, load_key, private_files
-from bonescan_utils.ingest.outcome import (
-    QUARANTINE_COLUMNS,
-    Outcome,
-    check_target,
-    default_quarantine,
-    file_flow,
-    write_tables,
-)
+from bonescan_utils.ingest.outcome import Outcome, check_target, default_quarantine, file_flow, write_aside
 from bonescan_utils.ingest.pairing import pair_study
-from bonescan_utils.ingest.reports import days_between, link_reports, read_reports
-from bonescan_utils.ingest.table import manifest_row, manifest_table, scan_id_of, study_days
+from bonescan_utils.ingest.reports import Report, days_between, link_reports, read_reports
+from bonescan_utils.ingest.scans import COPY, SHARED, Scans
+from bonescan_utils.ingest.table import HEADER, scan_id_of, study_days
 from bonescan_utils.ingest.walk import IGNORED, Found, walk
+from bonescan_utils.long_tables import write_rows
+from bonescan_utils.manifest import write_manifest_rows
 from bonescan_utils.problems import ManifestError, Problem
 from bonescan_utils.workers import in_order
 
@@ -39,22 +34,15 @@ _AT_SIGHT = {
     "not_file": ("not_file", "a device, pipe or socket; expected a regular file.", "Leave it out."),
     "unreadable": ("unreadable", "it cannot be read.", "Give the permission to read it, or leave it out."),
 }
+_SEEN_TWICE = {
+    SHARED: ("the same pixels as a scan of another patient.", "Find out whose scan it is."),
+    COPY: ("the same pixels as another scan of the patient.", "Nothing."),
+}
 _REPORT_REASONS = {
     "report_unlinked": ("no scan has its number, or its patient and date.", "Is the study in the folder?"),
     "report_ambiguous": ("several scans fit it.", "Add the accession number."),
     "report_second": ("the scan has another report already.", "Keep the final report only."),
 }
-
-
-@dataclass
-class _Cohort:
-    """The scans so far: rows of the manifest, what reports are found by, whose pixels were seen."""
-
-    rows: dict[str, dict[str, Any]] = field(default_factory=dict)
-    keys: list[dict[str, Any]] = field(default_factory=list)
-    seen: dict[str, tuple[str, str]] = field(default_factory=dict)
-    shared: set[str] = field(default_factory=set)
-    copies: set[str] = field(default_factory=set)
 
 
 def ingest_folder(
@@ -103,9 +91,9 @@ def ingest_folder(
         flow = manifest.with_name(f"{manifest.stem}_flow.csv")
         _note(journal, walk(root, without=(out / IMAGES, manifest, quarantine, flow, key_file)), out, Pseudonyms(key))
         _read(journal, partial(examine, root=root.resolve(), out=out.resolve(), key=key), n_jobs, progress)
-        cohort = _paired(journal)
-        unlinked = _link(cohort, told)
-        outcome = _written(journal, cohort, unlinked, manifest, quarantine, n_reports=len(told))
+        _pair(journal)
+        unlinked = _link(journal.scans, told)
+        outcome = _written(journal, unlinked, manifest, quarantine, n_reports=len(told))
         _write_links(journal, key_file.with_name(f"{key_file.name}.{name}.links.csv"))
         return outcome
     finally:
@@ -142,116 +130,84 @@ def _note_batch(journal: Journal, batch: list[Found], names: Pseudonyms) -> None
 
 
 def _read(journal: Journal, examined: Any, n_jobs: int, progress: bool) -> None:
-    """Reads the files that have no record yet."""
-    paths = journal.pending()
-    jobs = 1 if len(paths) < SERIAL_BELOW else n_jobs
-    records = in_order(examined, paths, label="Reading files", n_jobs=jobs, unit="file", progress=progress)
-    for at, (path, record) in enumerate(zip(paths, records, strict=True), start=1):
-        journal.store(path, record)
-        if at % COMMIT_EVERY == 0:
+    """Reads the files that have no record yet, page by page: the paths of all are not held at once."""
+    n = journal.n_pending()
+    jobs = 1 if n < SERIAL_BELOW else n_jobs
+    with tqdm(desc="Reading files", total=n, disable=not progress, unit="file") as bar:
+        for paths in journal.pending():
+            records = in_order(examined, paths, label="", n_jobs=jobs, progress=False)
+            for at, (path, record) in enumerate(zip(paths, records, strict=True), start=1):
+                journal.store(path, record)
+                bar.update()
+                if at % COMMIT_EVERY == 0:
+                    journal.commit()
             journal.commit()
-    journal.commit()
 
 
-def _paired(journal: Journal) -> _Cohort:
+def _pair(journal: Journal) -> None:
     """Makes the scans, patient by patient, and settles the end of every file."""
-    cohort = _Cohort()
     for path, record in journal.refused():
         journal.settle(path=path, end="quarantined", why=(record["code"], record["reason"], record["next_step"]))
     for studies in journal.patients():
         ends = [pair_study(records) for records in studies]
         scans = [end.scan for end in ends if end.scan]
         for scan, day in zip(scans, study_days(scans), strict=True):
-            _add(cohort, scan, day)
+            journal.scans.add(scan, day)
         for end, records in zip(ends, studies, strict=True):
             scan_id = scan_id_of(records[0])
             for file in end.files:
                 journal.settle(file=file, end="used", scan_id=scan_id)
             for file, why in end.refused.items():
                 journal.settle(file=file, end="quarantined", scan_id=scan_id, why=why)
-    _set_aside(cohort, journal)
-    return cohort
+    for fault, (reason, step) in _SEEN_TWICE.items():
+        journal.set_scans_aside(fault, (fault, reason, step))
+    journal.scans.drop_faulty()
 
 
-def _add(cohort: _Cohort, scan: dict[str, Any], day: int | None) -> None:
-    """Adds a scan, and looks whether its pixels were seen in another one."""
-    scan_id = scan_id_of(scan)
-    cohort.rows[scan_id] = manifest_row(scan, day)
-    cohort.keys.append({"scan_id": scan_id, **{name: scan[name] for name in ("accession", "patient_number", "when")}})
-    for view in scan["views"].values():
-        patient, other = cohort.seen.setdefault(view["pixels"], (scan["patient"], scan_id))
-        if patient != scan["patient"]:
-            cohort.shared |= {other, scan_id}
-        elif other != scan_id:
-            cohort.copies.add(scan_id)
-
-
-def _set_aside(cohort: _Cohort, journal: Journal) -> None:
-    """Takes scans out whose pixels are also in another scan: both of two patients, the second of one."""
-    for scan_id in cohort.shared:
-        why = ("shared_pixels", "the same pixels as a scan of another patient.", "Find out whose scan it is.")
-        journal.set_scan_aside(scan_id, why)
-    for scan_id in cohort.copies - cohort.shared:
-        journal.set_scan_aside(scan_id, ("copy", "the same pixels as another scan of the patient.", "Nothing."))
-    gone = cohort.shared | cohort.copies
-    cohort.rows = {scan_id: row for scan_id, row in cohort.rows.items() if scan_id not in gone}
-    cohort.keys = [key for key in cohort.keys if key["scan_id"] not in gone]
-
-
-def _link(cohort: _Cohort, reports: list[Any]) -> list[dict[str, Any]]:
+def _link(scans: Scans, reports: list[Report]) -> list[tuple[Any, ...]]:
     """Puts what reports tell into the rows; returns the rows of quarantine for the others."""
-    unlinked = []
-    for report, scan, code in link_reports(cohort.keys, reports):
+    unlinked: list[tuple[Any, ...]] = []
+    for report, scan, code in link_reports(scans, reports):
         if scan is None:
-            reason, step = _REPORT_REASONS[code]
-            told = {"code": code, "reason": reason, "next_step": step}
-            unlinked.append({"file": "reports", "row": report.row, "scan_id": "", **told})
+            unlinked.append(("reports", report.row, "", code, *_REPORT_REASONS[code]))
             continue
         days = days_between(scan, report)
         found = {"report_row": report.row, "report_label": report.label, "report_days": "" if days is None else days}
-        cohort.rows[scan["scan_id"]] |= found | {"primary_cancer": report.primary}
+        scans.put(scan.scan_id, found | {"primary_cancer": report.primary})
     return unlinked
 
 
 def _written(
-    journal: Journal,
-    cohort: _Cohort,
-    unlinked: list[dict[str, Any]],
-    manifest: Path,
-    quarantine: Path,
-    *,
-    n_reports: int,
-) -> Outcome:
+    journal: Journal, unlinked: list[tuple[Any, ...]], manifest: Path, quarantine: Path, *, n_reports: int
+) -> Outcome:  # fmt: skip
     """Writes the tables and counts what they hold."""
     tally = journal.tally()
-    flow = file_flow(tally)
-    rows = manifest_table(list(cohort.rows.values()))
-    aside = [(file, "", *rest) for file, *rest in journal.quarantined()]
-    table = pd.DataFrame(aside, columns=pd.Index(QUARANTINE_COLUMNS))
-    table = pd.concat([table, pd.DataFrame(unlinked, columns=pd.Index(QUARANTINE_COLUMNS))], ignore_index=True)
-    write_tables(manifest, quarantine, rows, table, flow, labelled=False)
-    _remove_unused(manifest.parent, rows)
+    n_scans, n_patients = journal.scans.counts()
+    aside = ((file, "", *rest) for file, *rest in journal.quarantined())
+    n_aside = write_aside(quarantine, chain(aside, unlinked), manifest, file_flow(tally))
+    if n_scans:
+        write_manifest_rows(manifest, HEADER, journal.scans.rows())
+    _remove_unused(journal, manifest.parent)
     return Outcome(
-        manifest, quarantine, len(rows), rows["patient_id"].nunique(),
+        manifest, quarantine, n_scans, n_patients,
         {end: sum(n for e, _, n in tally if e == end) for end in ("used", "quarantined", "ignored")},
         {code: n for end, code, n in tally if end == "ignored"},
-        (n_reports, n_reports - len(unlinked)), len(table),
+        (n_reports, n_reports - len(unlinked)), n_aside,
     )  # fmt: skip
 
 
-def _remove_unused(out: Path, rows: pd.DataFrame) -> None:
+def _remove_unused(journal: Journal, out: Path) -> None:
     """Removes the images of files that ended in quarantine."""
-    used = {*rows["anterior"], *rows["posterior"]}
     for image in (out / IMAGES).glob("??/*_*.*"):
-        if image.relative_to(out).as_posix() not in used:
+        if not journal.uses(image.name.split("_")[0], image.relative_to(out).as_posix()):
             image.unlink()
 
 
 def _write_links(journal: Journal, path: Path) -> None:
     """Writes which file is behind which pseudonym, for the owner of the key only."""
-    columns = ["file", "path", "end", "scan_id", "code"]
     with private_files():
-        write_csv(path, pd.DataFrame(journal.links(), columns=pd.Index(columns)).map(_inert))
+        rows = (map(_inert, row) for row in journal.links())
+        write_rows(path, ("file", "path", "end", "scan_id", "code"), map(list, rows))
 
 
 def _inert(cell: str) -> str:

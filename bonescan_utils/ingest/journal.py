@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from bonescan_utils.ingest.keys import private_files
+from bonescan_utils.ingest.scans import Scans
 from bonescan_utils.ingest.walk import Found
 
 FORMAT = "1"
@@ -27,6 +28,8 @@ CREATE TABLE IF NOT EXISTS files (
 CREATE INDEX IF NOT EXISTS by_study ON files (patient, study, path);
 CREATE INDEX IF NOT EXISTS by_file ON files (file);
 """
+PAGE = 10_000
+"""Paths that are taken from disk at once."""
 
 
 class Journal:
@@ -35,6 +38,9 @@ class Journal:
     Args:
         path: The SQLite file; made, for its owner only, if it is not there.
         identity: What the records depend on (root, output, key); others are dropped.
+
+    Attributes:
+        scans: The scans that the files make, in the same SQLite file.
     """
 
     def __init__(self, path: Path, identity: str) -> None:
@@ -42,6 +48,7 @@ class Journal:
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._base = sqlite3.connect(path)
             self._base.executescript(_TABLES)
+            self.scans = Scans(self._base)
         stamp = hashlib.sha256(f"{FORMAT}\n{identity}".encode("utf-8", "surrogateescape")).hexdigest()
         known = self._base.execute("SELECT value FROM about WHERE name = 'stamp'").fetchone()
         if known is None or known[0] != stamp:
@@ -84,10 +91,20 @@ class Journal:
         self._base.executemany("UPDATE files SET record = NULL WHERE path = ?", gone)
         self._base.commit()
 
-    def pending(self) -> list[str]:
-        """Returns the paths without a record or an end, in order."""
-        rows = self._base.execute("SELECT path FROM files WHERE record IS NULL AND end IS NULL ORDER BY path")
-        return [_path(blob) for (blob,) in rows]
+    def pending(self) -> Iterator[list[str]]:
+        """Gives the paths without a record or an end, in order, page by page; a page's records are stored before."""
+        last = b""
+        while rows := self._base.execute(
+            "SELECT path FROM files WHERE record IS NULL AND end IS NULL AND path > ? ORDER BY path LIMIT ?",
+            (last, PAGE),
+        ).fetchall():
+            yield [_path(blob) for (blob,) in rows]
+            last = rows[-1][0]
+
+    def n_pending(self) -> int:
+        """Returns the number of paths that `pending` gives."""
+        counted = self._base.execute("SELECT COUNT(*) FROM files WHERE record IS NULL AND end IS NULL")
+        return int(counted.fetchone()[0])
 
     def store(self, path: str, record: dict[str, Any]) -> None:
         """Keeps the record of a file; see `commit`."""
@@ -109,18 +126,24 @@ class Journal:
             (end, scan_id, code, reason, step, key),
         )
 
-    def set_scan_aside(self, scan_id: str, why: tuple[str, str, str]) -> None:
-        """Turns the used files of a scan into quarantined ones; `why`: code, reason, next step."""
+    def set_scans_aside(self, fault: str, why: tuple[str, str, str]) -> None:
+        """Turns the used files of scans with a fault into quarantined ones; `why`: code, reason, next step."""
         self._base.execute(
             "UPDATE files SET end = 'quarantined', code = ?, reason = ?, next_step = ?"
-            " WHERE scan_id = ? AND end = 'used'",
-            (*why, scan_id),
+            " WHERE end = 'used' AND scan_id IN (SELECT scan_id FROM scans WHERE fault = ?)",
+            (*why, fault),
         )
 
-    def refused(self) -> list[tuple[str, dict[str, Any]]]:
-        """Returns path and record of the files that could not be read."""
+    def refused(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Gives path and record of the files that could not be read."""
         rows = self._base.execute("SELECT path, record FROM files WHERE record IS NOT NULL AND study IS NULL")
-        return [(_path(blob), json.loads(text)) for blob, text in rows]
+        for blob, text in rows:
+            yield _path(blob), json.loads(text)
+
+    def uses(self, file: str, image: str) -> bool:
+        """Tells whether an image is a view of a file that is used, which is given by its pseudonym."""
+        row = self._base.execute("SELECT record FROM files WHERE file = ? AND end = 'used'", (file,)).fetchone()
+        return row is not None and image in [view["image"] for view in json.loads(row[0])["views"]]
 
     def patients(self) -> Iterator[list[list[dict[str, Any]]]]:
         """Gives the records of one patient after another: a list per study, in the order of paths."""

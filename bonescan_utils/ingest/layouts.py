@@ -32,10 +32,11 @@ from bonescan_utils.ingest.outcome import (
     check_target,
     default_quarantine,
     file_flow,
-    write_tables,
+    write_aside,
 )
 from bonescan_utils.ingest.table import EXTRA
 from bonescan_utils.ingest.walk import walk
+from bonescan_utils.manifest import write_manifest
 from bonescan_utils.manifest_rules import COLUMNS
 from bonescan_utils.problems import ManifestError, Problem
 from bonescan_utils.scan import MAX_PIXELS, VIEWS, Scan, ScanError, View, require_quality
@@ -155,8 +156,10 @@ def _written(found: Layout, rows: list[dict[str, Any]], root: Path, manifest: Pa
     flow = file_flow((end, code, n) for (end, code), n in sorted(tally.items()))
     extra = [name for name in EXTRA if name not in _EMPTY] + ["label_anterior", "label_posterior"]
     table = pd.DataFrame(rows, columns=pd.Index([*COLUMNS, *extra]))
-    aside = pd.DataFrame(found.aside, columns=pd.Index(QUARANTINE_COLUMNS))
-    write_tables(manifest, quarantine, table, aside, flow, labelled=True)
+    aside = [[item[name] for name in QUARANTINE_COLUMNS] for item in found.aside]
+    write_aside(quarantine, aside, manifest, flow)
+    if len(table):
+        write_manifest(manifest, table)
     if found.boxes is not None:
         write_csv(manifest.with_name(f"{manifest.stem}_boxes.csv"), found.boxes)
     by_end = {end: sum(n for (e, _), n in tally.items() if e == end) for end in ("used", "quarantined", "ignored")}

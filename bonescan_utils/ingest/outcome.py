@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bonescan_utils.files import read_text_csv, write_csv
-from bonescan_utils.manifest import write_manifest
+from bonescan_utils.files import write_csv
+from bonescan_utils.long_tables import read_rows, write_rows
 from bonescan_utils.problems import ManifestError, Problem
 
 QUARANTINE_COLUMNS = ("file", "row", "scan_id", "code", "reason", "next_step")
@@ -90,24 +90,22 @@ def check_target(manifest: Path, *, columns: tuple[str, ...] = ("metastasis", "p
 
     Raises:
         ManifestError: There is a manifest already, and one of `columns` is filled in.
+        CsvError: What is there is no manifest.
     """
     if not manifest.exists():
         return
-    table = read_text_csv(manifest)
-    for column in columns:
-        if column in table and (table[column] != "").any():
-            hint = "It was worked on: give another name to --out, or move it away."
-            raise ManifestError([Problem(str(manifest), 0, "", column, "filled cells", "none yet", hint)])
+    for row in read_rows(manifest):
+        for column in columns:
+            if row.get(column):
+                hint = "It was worked on: give another name to --out, or move it away."
+                raise ManifestError([Problem(str(manifest), 0, "", column, "filled cells", "none yet", hint)])
 
 
-def write_tables(
-    manifest: Path, quarantine: Path, rows: pd.DataFrame, set_aside: pd.DataFrame, flow: pd.DataFrame, *, labelled: bool
-) -> None:
-    """Writes quarantine and flow, then the manifest, if there is a scan in it."""
-    write_csv(quarantine, set_aside)
+def write_aside(quarantine: Path, rows: Iterable[Sequence[Any]], manifest: Path, flow: pd.DataFrame) -> int:
+    """Writes quarantine, `QUARANTINE_COLUMNS` in each row, and flow; returns the rows of quarantine."""
+    n = write_rows(quarantine, QUARANTINE_COLUMNS, rows)
     write_csv(manifest.with_name(f"{manifest.stem}_flow.csv"), flow)
-    if len(rows):
-        write_manifest(manifest, rows, labelled=labelled)
+    return n
 
 
 def default_quarantine(manifest: Path) -> Path:

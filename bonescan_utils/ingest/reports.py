@@ -16,6 +16,7 @@ from typing import Any
 
 from bonescan_utils.files import CsvError, read_text_csv
 from bonescan_utils.ingest.keys import Pseudonyms
+from bonescan_utils.ingest.scans import Known, Scans
 from bonescan_utils.ingest.vocabulary import primary_cancer
 from bonescan_utils.labelling.engine import LABELS
 
@@ -82,41 +83,33 @@ def _day(text: str) -> date | None:
         return None
 
 
-def link_reports(
-    scans: list[dict[str, Any]], reports: list[Report]
-) -> Iterator[tuple[Report, dict[str, Any] | None, str]]:
+def link_reports(scans: Scans, reports: list[Report]) -> Iterator[tuple[Report, Known | None, str]]:
     """Gives each report with its scan, or with None and the reason.
 
     By accession number first; without one by patient and date: the one scan at most `MAX_DAYS` before the report,
     the latest if there are several. A second report of a scan is not used.
 
     Args:
-        scans: With `accession`, `patient_number`, `when`.
+        scans: The scans that can be used.
         reports: From `read_reports`.
     """
-    by_accession: dict[str, list[dict[str, Any]]] = {}
-    by_number: dict[str, list[dict[str, Any]]] = {}
-    for scan in scans:
-        by_accession.setdefault(scan["accession"], []).append(scan)
-        by_number.setdefault(scan["patient_number"], []).append(scan)
-    taken: set[int] = set()
+    taken: set[str] = set()
     for report in reports:
-        if report.accession and report.accession in by_accession:
-            fitting = by_accession[report.accession]
-        else:
-            near = ((days_between(scan, report), scan) for scan in by_number.get(report.number, []) if report.number)
+        fitting = scans.with_accession(report.accession) if report.accession else []
+        if not fitting and report.number:
+            near = ((days_between(scan, report), scan) for scan in scans.with_number(report.number))
             dated = [(days, scan) for days, scan in near if days is not None and 0 <= days <= MAX_DAYS]
             fitting = [scan for days, scan in dated if days == min(dated, key=lambda pair: pair[0])[0]]
         reason = "" if len(fitting) == 1 else ("report_unlinked" if not fitting else "report_ambiguous")
-        if not reason and id(fitting[0]) in taken:
+        if not reason and fitting[0].scan_id in taken:
             reason = "report_second"
         if not reason:
-            taken.add(id(fitting[0]))
+            taken.add(fitting[0].scan_id)
         yield report, None if reason else fitting[0], reason
 
 
-def days_between(scan: dict[str, Any], report: Report) -> int | None:
+def days_between(scan: Known, report: Report) -> int | None:
     """Returns the days from scan to report; None if a date is unknown."""
-    if not scan["when"] or report.day is None:
+    if not scan.moment or report.day is None:
         return None
-    return (report.day - date.fromisoformat(scan["when"][:10])).days
+    return (report.day - date.fromisoformat(scan.moment[:10])).days

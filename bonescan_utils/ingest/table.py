@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import date
 from typing import Any
 
-import pandas as pd
-
 from bonescan_utils.files import safe_text
 from bonescan_utils.manifest_rules import COLUMNS, MAX_TEXT
 from bonescan_utils.scan import VIEWS
@@ -22,6 +20,10 @@ TOO_FEW_COUNTS = 1_500_000
 """Counts of a view that guidelines ask for; below it, the scan is used with a note."""
 
 
+HEADER = (*COLUMNS, *EXTRA)
+"""The columns of the manifest of an ingest."""
+
+
 def study_days(scans: list[dict[str, Any]]) -> list[int | None]:
     """Returns for each scan of one patient the days since the patient's first; None without a date."""
     days = [date.fromisoformat(scan["when"][:10]) if scan["when"] else None for scan in scans]
@@ -33,7 +35,7 @@ def manifest_row(scan: dict[str, Any], day: int | None) -> dict[str, Any]:
     """Returns the row of a scan, the columns of a report empty."""
     views = scan["views"]
     mm = next((view["mm"] for view in views.values() if view["mm"]), [None, None])
-    row: dict[str, Any] = dict.fromkeys((*COLUMNS, *EXTRA), "")
+    row: dict[str, Any] = dict.fromkeys(HEADER, "")
     row |= {
         "scan_id": scan_id_of(scan),
         "patient_id": f"P-{scan['patient']}",
@@ -69,8 +71,3 @@ def _notes(scan: dict[str, Any]) -> str:
     notes += [f"only the {next(iter(scan['views']))} view"] if len(scan["views"]) == 1 else []
     notes += ["posterior view seems mirrored"] if scan["posterior_mirrored"] == "yes" else []
     return safe_text("; ".join(notes), limit=MAX_TEXT)
-
-
-def manifest_table(rows: list[dict[str, Any]]) -> pd.DataFrame:
-    """Returns the rows as a table in the order of scan ids, missing numbers as nothing."""
-    return pd.DataFrame(rows, columns=pd.Index([*COLUMNS, *EXTRA])).sort_values("scan_id", ignore_index=True)

@@ -34,8 +34,8 @@ KEYS = {"a": "abnormal", "n": "normal", "u": "unsure"}
 UNDO_KEY = "z"
 STYLES = {"abnormal": "danger", "normal": "success", "unsure": "warning"}
 _WIDE: dict[str, str] = {"width": "310px"}
-_THIRD: dict[str, str] = {"width": "100px"}
-_HALF: dict[str, str] = {"width": "151px"}
+_THIRD: dict[str, str] = {"width": "100.6px"}
+_HALF: dict[str, str] = {"width": "153px"}
 
 
 class ReviewPanel:
@@ -171,15 +171,17 @@ class ReviewPanel:
         self.black.observe(lambda _: self._draw(), "value")
         self.heading, self.progress = widgets.HTML(), widgets.IntProgress(max=max(1, len(self.order)), layout=_WIDE)
         self.pictures = {view: widgets.Image(format="png") for view in VIEWS}
+        self.films = {
+            view: widgets.VBox([widgets.HTML(view_caption(view)), picture]) for view, picture in self.pictures.items()
+        }
         self._go(self.at)
         names = list(self.regions.values())
         rows = [widgets.HBox(names[place : place + 2]) for place in range(0, len(names), 2)]
         choices = widgets.HBox(list(self.buttons.values()))
         title = widgets.HTML("<b>Lesion regions</b> (first), then the reading")
         controls = [self.heading, self.progress, title, *rows, choices, widgets.HBox([self.back, self.skip])]
-        films = [widgets.VBox([widgets.HTML(view_caption(view)), self.pictures[view]]) for view in VIEWS]
         left = widgets.VBox([*controls, self.keys, self.black])
-        right = widgets.HBox(films, layout={"margin": "0 0 0 16px"})
+        right = widgets.HBox(list(self.films.values()), layout={"margin": "0 0 0 16px"})
         return widgets.HBox([left, right], layout={"flex_flow": "row wrap"})
 
     def _button(
@@ -233,7 +235,7 @@ class ReviewPanel:
         views = {view.name: view for view in self._scan.views} if self._scan else {}
         window = Window(0, darkest({name: view.counts for name, view in views.items()}) * self.black.value)
         for name, box in self.pictures.items():
-            box.layout.display = None if name in views else "none"
+            self.films[name].layout.display = None if name in views else "none"
             if name in views:
                 rows, columns = views[name].counts.shape
                 tall, wide = views[name].pixel_mm or (1.0, 1.0)
