@@ -26,10 +26,10 @@ from bonescan_utils.localisation import (
     reference_maps,
     truth_of,
 )
-from bonescan_utils.models import load_model, model_record, predict
+from bonescan_utils.models import load_model, model_record
 from bonescan_utils.phantom import read_labels, read_lesions
 from bonescan_utils.preprocessing import Prepared, prepare
-from bonescan_utils.saliency import contrast, saliency_map
+from bonescan_utils.saliency import SaliencyMaps, contrast, saliency_maps
 from bonescan_utils.saliency_methods import DEFAULT_METHOD
 from bonescan_utils.scan import Scan
 
@@ -66,32 +66,45 @@ class Explained:
 def explain(
     model: Path, scans: Sequence[Scan], *, layout: str, method: str = DEFAULT_METHOD, progress: bool = False
 ) -> list[Explained]:
-    """Score scans and explain each score.
+    """Score scans and explain each score by one method; arguments and errors are those of :func:`explain_by`."""
+    return explain_by([method], model, scans, layout=layout, progress=progress)[method]
+
+
+def explain_by(
+    methods: Sequence[str], model: Path, scans: Sequence[Scan], *, layout: str, progress: bool = False
+) -> dict[str, list[Explained]]:
+    """Score scans and explain each score by several methods, which share one forward pass.
 
     Args:
+        methods: Some of `saliency.METHODS`.
         model: A saved model, with its record beside it.
         scans: Scans that have a view of the layout.
         layout: The layout that the model was trained with.
-        method: One of `saliency.METHODS`.
         progress: Show a progress bar.
+
+    Returns:
+        Method -> the scored scans, each with its map.
 
     Raises:
         ModelError: The model is missing, or is not the file that was saved.
         ScanError: A scan has no view that the layout shows, or no body.
+        SaliencyError: See `saliency.saliency_maps`.
     """
     record = model_record(model)
     height, width = (int(side) for side in record["input_shape"][:2])
     prepared = [prepare(scan, layout=layout, size=(height, width)) for scan in scans]
     if not prepared:
-        return []
-    images = np.stack([image.image for image in prepared])
-    network = load_model(model)
-    scores = predict(network, images)
-    found = saliency_map(
-        network, images, backbone=record["backbone"], method=method, layers=record["explained_layers"],
-        progress=progress,
+        return {name: [] for name in methods}
+    found = saliency_maps(
+        load_model(model), np.stack([image.image for image in prepared]), backbone=record["backbone"], methods=methods,
+        layers=record["explained_layers"], progress=progress,
     )  # fmt: skip
-    parts = zip(scans, prepared, scores, found.maps, found.raw_max, strict=True)
+    return {name: _joined(scans, prepared, maps) for name, maps in found.items()}
+
+
+def _joined(scans: Sequence[Scan], prepared: Sequence[Prepared], maps: SaliencyMaps) -> list[Explained]:
+    """Return scans with their images, scores and maps."""
+    parts = zip(scans, prepared, maps.y_score, maps.maps, maps.raw_max, strict=True)
     return [Explained(scan, image, float(score), one, float(top)) for scan, image, score, one, top in parts]
 
 
@@ -175,13 +188,6 @@ def tuned_thresholds(found: Mapping[str, Sequence[Explained]], truths: Mapping[s
         )
         for name, items in found.items()
     }
-
-
-def explain_by(
-    methods: Sequence[str], model: Path, scans: Sequence[Scan], *, layout: str, progress: bool = False
-) -> dict[str, list[Explained]]:
-    """Return the scored scans with the saliency map of each method: method -> as :func:`explain`."""
-    return {name: explain(model, scans, layout=layout, method=name, progress=progress) for name in methods}
 
 
 def phantom_truths(explained: Sequence[Explained], paths: Mapping[str, Path]) -> dict[str, Truth]:
