@@ -10,6 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,10 +19,11 @@ from scipy import ndimage as ndi
 from bonescan_utils.figures import OverlayCase
 from bonescan_utils.localisation import (
     COLUMNS,
+    MARKS,
     Truth,
     best_threshold,
     foci,
-    froc_table,
+    lesion_marks,
     measures,
     reference_maps,
     truth_of,
@@ -37,6 +39,19 @@ DRAWN_PIXELS = 9
 """Side, in counts pixels (2 cm), of the smallest focus in a picture of whole scans."""
 OUTCOMES = ("Hit", "Miss", "False alarm")
 Masks = Mapping[str, np.ndarray]
+
+
+class Localised(NamedTuple):
+    """Maps scored against the truth.
+
+    Attributes:
+        scores: A row per scan with visible lesions and map (`localisation.COLUMNS`).
+        marks: A row per map and visible lesion, and per map and false focus, of all scans whose truth is known
+            (`localisation.MARKS`).
+    """
+
+    scores: pd.DataFrame
+    marks: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -212,34 +227,31 @@ def localise(
     *,
     thresholds: Mapping[str, float] | None = None,
     seed: int = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> Localised:
     """Score maps against the truth, beside reference maps of the same scans.
 
     Args:
         found: Name of the map, such as its method -> the scored scans; the same scans under every name.
-        truths: From :func:`phantom_truths`; scans without visible lesions count in the FROC only.
+        truths: From :func:`phantom_truths`; scans without visible lesions count for their false foci only.
         thresholds: Map -> share of its maximum above which a pixel is marked (`localisation.best_threshold`).
         seed: Of the random map.
-
-    Returns:
-        A row per scan with visible lesions and map (`localisation.COLUMNS`), and `localisation.froc_table`.
     """
     rows: list[dict[str, object]] = []
-    marks: dict[str, list[tuple[str, pd.DataFrame, int]]] = {}
+    marks: list[pd.DataFrame] = []
     for number, items in enumerate(zip(*found.values(), strict=True)):
         first = items[0]
         truth = truths.get(first.scan.scan_id)
         if truth is None:
             continue
+        about = {"scan_id": first.scan.scan_id, "lesions": len(np.unique(truth.lesions[truth.lesions > 0]))}
         maps = {name: (item.saliency, item.raw_max) for name, item in zip(found, items, strict=True)}
         stands_out = contrast(first.prepared.image[None])[0]
         references = reference_maps(first.prepared, truth, contrast=stands_out, seed=seed + number)
         maps |= {name: (values, 1.0) for name, values in references.items()}
-        lesions = len(np.unique(truth.lesions[truth.lesions > 0]))
         for name, (values, scale) in maps.items():
-            marks.setdefault(name, []).append((first.scan.scan_id, foci(values, truth, scale=scale), lesions))
-            if lesions:
+            marks.append(lesion_marks(foci(values, truth, scale=scale), truth).assign(map=name, scan_id=about["scan_id"]))
+            if about["lesions"]:
                 cut = (thresholds or {}).get(name, math.nan)
-                row = {"scan_id": first.scan.scan_id, "map": name, "lesions": lesions}
-                rows.append(row | measures(values, truth, threshold=cut))
-    return pd.DataFrame(rows, columns=COLUMNS), froc_table(marks)
+                rows.append(about | {"map": name} | measures(values, truth, threshold=cut))
+    table = pd.concat(marks, ignore_index=True)[MARKS] if marks else pd.DataFrame(columns=MARKS)
+    return Localised(pd.DataFrame(rows, columns=COLUMNS), table)

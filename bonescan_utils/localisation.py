@@ -29,6 +29,7 @@ FALSE_FOCI = (0.5, 1.0, 2.0, 4.0)
 MEASURES = ("pointing", "energy", "area", "ratio", "auprc", "dice", "iou")
 SHARES = (*(f"in_{place}" for place in PLACES), "outside_body")
 COLUMNS = ["scan_id", "map", *MEASURES, *SHARES, "lesions"]
+MARKS = ["map", "scan_id", "strength", "lesion"]
 
 
 @dataclass(frozen=True)
@@ -142,27 +143,39 @@ def foci(saliency: np.ndarray, truth: Truth, *, scale: float = 1.0) -> pd.DataFr
     return table.sort_values("strength", ascending=False, ignore_index=True)
 
 
-def froc_table(found: Mapping[str, Sequence[tuple[str, pd.DataFrame, int]]]) -> pd.DataFrame:
+def lesion_marks(foci: pd.DataFrame, truth: Truth) -> pd.DataFrame:
+    """What a map's foci say of each visible lesion of one scan, and where they mark none.
+
+    Args:
+        foci: From :func:`foci`.
+        truth: What is known of the scan.
+
+    Returns:
+        `strength, lesion`: each visible lesion once, with its strongest focus (-inf where none marks it), then each
+        false focus with lesion 0, strongest first.
+    """
+    there = pd.Index(np.unique(truth.lesions[truth.lesions > 0]).astype(int), name="lesion")
+    hits = foci[foci["lesion"] > 0].groupby("lesion")["strength"].max().reindex(there, fill_value=-math.inf)
+    return pd.concat([hits.reset_index(), foci[foci["lesion"] == 0]], ignore_index=True)[["strength", "lesion"]]
+
+
+def froc_table(marks: pd.DataFrame) -> pd.DataFrame:
     """Share of lesions found against false foci a scan (free-response ROC; Bunch et al., 1978).
 
     Args:
-        found: Map -> of each scan its id, its `foci` and its number of visible lesions; scans without lesions count for
-            their false foci.
+        marks: `map, scan_id, strength, lesion` (:func:`lesion_marks`) of all maps; a scan of any map counts for all.
 
     Returns:
         `map, false_foci` (a scan, `FALSE_FOCI`), `sensitivity` (of all visible lesions), `lesions`, `scans`.
     """
-    rows = []
-    for name, scans in found.items():
-        lesions = sum(number for _, _, number in scans)
-        marks = pd.concat([table.assign(scan_id=scan) for scan, table, _ in scans], ignore_index=True)
-        false = np.sort(marks.loc[marks["lesion"] == 0, "strength"].to_numpy())[::-1]
-        first = marks[marks["lesion"] > 0].groupby(["scan_id", "lesion"])["strength"].max().to_numpy()
+    rows, scans = [], marks["scan_id"].nunique()
+    for name, mine in marks.groupby("map", sort=False):
+        false = np.sort(mine.loc[mine["lesion"] == 0, "strength"].to_numpy(float))[::-1]
+        hits = mine.loc[mine["lesion"] > 0, "strength"].to_numpy(float)
         for rate in FALSE_FOCI:
-            allowed = math.floor(rate * len(scans))
+            allowed = math.floor(rate * scans)
             cut = false[allowed] if allowed < len(false) else -math.inf
-            share = (first > cut).sum() / lesions if lesions else math.nan
-            rows.append((name, rate, share, lesions, len(scans)))
+            rows.append((name, rate, (hits > cut).mean() if len(hits) else math.nan, len(hits), scans))
     return pd.DataFrame(rows, columns=["map", "false_foci", "sensitivity", "lesions", "scans"])
 
 
