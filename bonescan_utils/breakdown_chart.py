@@ -74,7 +74,9 @@ def plot_breakdown(breakdown: pd.DataFrame, *, shown: Sequence[str], note: str =
         label.set_fontweight("bold" if label.get_text() in TITLES.values() else "normal")
     legend_above(fig, axes[0], columns=3)
     sns.despine(fig=fig, left=True)
-    foot = "At the right: scans (left, middle), lesions (right). A scan counts in the group of its most prominent lesion."
+    foot = (
+        "At the right: scans (left, middle), lesions (right). A scan counts in the group of its most prominent lesion."
+    )
     return add_footnote(fig, foot, "Lesions found at one false focus a scan. No dot: too few patients to say.", note)
 
 
@@ -91,7 +93,12 @@ def _places(breakdown: pd.DataFrame) -> dict[tuple[str, str], tuple[float, str]]
 
 
 def _draw(
-    ax: Axes, rows: pd.DataFrame, places: dict[tuple[str, str], tuple[float, str]], offset: float, colour: str, name: str
+    ax: Axes,
+    rows: pd.DataFrame,
+    places: dict[tuple[str, str], tuple[float, str]],
+    offset: float,
+    colour: str,
+    name: str,
 ) -> None:
     """Draw one map's estimates with their intervals."""
     known = rows[rows["estimate"].notna()]
@@ -103,5 +110,7 @@ def _draw(
 def _write_sizes(ax: Axes, rows: pd.DataFrame, places: dict[tuple[str, str], tuple[float, str]]) -> None:
     """Write the number of scans, or lesions, of each group at the right of a panel."""
     for key, (place, _) in places.items():
-        ax.text(1.01, place, f"{rows.loc[key, 'n']:,.0f}", transform=ax.get_yaxis_transform(), va="center", fontsize=5.5)
+        ax.text(
+            1.01, place, f"{rows.loc[key, 'n']:,.0f}", transform=ax.get_yaxis_transform(), va="center", fontsize=5.5
+        )
     ax.grid(axis="x", linewidth=0.3, color="#DDDDDD")

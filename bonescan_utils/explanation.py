@@ -7,21 +7,23 @@ it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 
+from bonescan_utils.breakdown import phantom_findings
 from bonescan_utils.figures import OverlayCase
 from bonescan_utils.localisation import (
     COLUMNS,
     MARKS,
     Truth,
     best_threshold,
+    boxed_truth,
     foci,
     lesion_marks,
     measures,
@@ -34,6 +36,9 @@ from bonescan_utils.preprocessing import Prepared, prepare
 from bonescan_utils.saliency import SaliencyMaps, contrast, saliency_maps
 from bonescan_utils.saliency_methods import DEFAULT_METHOD
 from bonescan_utils.scan import Scan
+
+if TYPE_CHECKING:
+    from bonescan_utils.study import Run
 
 DRAWN_PIXELS = 9
 """Side, in counts pixels (2 cm), of the smallest focus in a picture of whole scans."""
@@ -221,6 +226,39 @@ def phantom_truths(explained: Sequence[Explained], paths: Mapping[str, Path]) ->
     return found
 
 
+def truths_of(explained: Sequence[Explained], run: Run) -> dict[str, Truth]:
+    """Return the truth of each scan on its model image: readers' boxes where there are, else a phantom's.
+
+    Args:
+        explained: The scored scans.
+        run: Their run; with boxes if it was told to use some.
+    """
+    boxes = run.boxes
+    boxed = [item for item in explained if boxes is not None and item.scan.scan_id in boxes.scans()]
+    found = {item.scan.scan_id: boxed_truth(item.prepared, boxes.labels(item.scan)) for item in boxed if boxes}
+    others = [item for item in explained if item.scan.scan_id not in found]
+    return found | phantom_truths(others, run.scan_paths(item.scan.scan_id for item in others))
+
+
+def findings_of(run: Run, scan_ids: Iterable[str]) -> pd.DataFrame:
+    """Return the lesions that count, with their groups (`breakdown.FACTORS` as far as known), of scans of a run."""
+    names = list(scan_ids)
+    boxed = [] if run.boxes is None else [name for name in names if name in run.boxes.scans()]
+    paths = run.scan_paths(name for name in names if name not in set(boxed))
+    tables = [phantom_findings(read_lesions(paths.values()))]
+    tables += [run.boxes.findings(scan) for scan in run.scans(boxed)] if run.boxes is not None else []
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]
+
+
+def explain_other(run: Run, arm: str, scans: Sequence[Scan], *, layout: str, method: str) -> dict[str, list[Explained]]:
+    """Explain the same scans by another arm of the run: `arm:method` -> the scored scans; empty if it has no such arm."""
+    model = run.path(f"models/{arm}.keras")
+    if not (arm and model.is_file()):
+        return {}
+    return {f"{arm}:{method}": explain(model, scans, layout=layout, method=method, progress=True)}
+
+
 def localise(
     found: Mapping[str, Sequence[Explained]],
     truths: Mapping[str, Truth],
@@ -232,7 +270,7 @@ def localise(
 
     Args:
         found: Name of the map, such as its method -> the scored scans; the same scans under every name.
-        truths: From :func:`phantom_truths`; scans without visible lesions count for their false foci only.
+        truths: From :func:`truths_of`; scans without visible lesions count for their false foci only.
         thresholds: Map -> share of its maximum above which a pixel is marked (`localisation.best_threshold`).
         seed: Of the random map.
     """
@@ -249,7 +287,9 @@ def localise(
         references = reference_maps(first.prepared, truth, contrast=stands_out, seed=seed + number)
         maps |= {name: (values, 1.0) for name, values in references.items()}
         for name, (values, scale) in maps.items():
-            marks.append(lesion_marks(foci(values, truth, scale=scale), truth).assign(map=name, scan_id=about["scan_id"]))
+            marks.append(
+                lesion_marks(foci(values, truth, scale=scale), truth).assign(map=name, scan_id=about["scan_id"])
+            )
             if about["lesions"]:
                 cut = (thresholds or {}).get(name, math.nan)
                 rows.append(about | {"map": name} | measures(values, truth, threshold=cut))

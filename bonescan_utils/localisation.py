@@ -74,8 +74,27 @@ def truth_of(
         found = np.maximum(found, place.labels_to_model_space(labels[view], shape))
         hot = np.maximum(hot, place.labels_to_model_space(places[view], shape))
     counts = np.isin(found, seen.to_numpy())
-    body = ndi.binary_fill_holes(ndi.binary_closing(prepared.image > 4, iterations=2))
-    return Truth(np.where(counts, found, 0), (found > 0) & ~counts, hot, np.asarray(body))
+    return Truth(np.where(counts, found, 0), (found > 0) & ~counts, hot, _body(prepared))
+
+
+def boxed_truth(prepared: Prepared, labels: Mapping[str, np.ndarray]) -> Truth:
+    """Bring lesions that readers have boxed to the model's image; what is hot outside bone is not known then.
+
+    Args:
+        prepared: The scan's image, with where each view lies in it.
+        labels: View -> uint8 on counts pixels: number of the lesion (`boxes.Boxes.labels`).
+    """
+    shape = prepared.image.shape
+    found, nothing = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    for view, place in prepared.placements.items():
+        if view in labels:
+            found = np.maximum(found, place.labels_to_model_space(labels[view], shape))
+    return Truth(found, nothing > 0, nothing, _body(prepared))
+
+
+def _body(prepared: Prepared) -> np.ndarray:
+    """The body of both views, bool (h, w)."""
+    return np.asarray(ndi.binary_fill_holes(ndi.binary_closing(prepared.image > 4, iterations=2)))
 
 
 def measures(saliency: np.ndarray, truth: Truth, *, threshold: float = math.nan) -> dict[str, float]:
