@@ -65,7 +65,7 @@ def plot_breakdown(breakdown: pd.DataFrame, *, shown: Sequence[str], note: str =
             _draw(ax, rows.loc[name], places, offset, colour, map_text(name))
         _write_sizes(ax, rows.loc[maps[0]], places)
         ax.set(title=title, xlim=(-0.02, 1.02), ylim=(height - 0.4, -0.6))
-    labels = {place: text for place, text in places.values()}
+    labels = dict(places.values())
     labels |= {min(p for (f, _), (p, _) in places.items() if f == factor) - 1: title for factor, title in TITLES.items()
                if any(f == factor for f, _ in places)}  # fmt: skip
     axes[0].set_yticks(list(labels), list(labels.values()))

@@ -252,7 +252,7 @@ def findings_of(run: Run, scan_ids: Iterable[str]) -> pd.DataFrame:
 
 
 def explain_other(run: Run, arm: str, scans: Sequence[Scan], *, layout: str, method: str) -> dict[str, list[Explained]]:
-    """Explain the same scans by another arm of the run: `arm:method` -> the scored scans; empty if it has no such arm."""
+    """Explain scans by another arm of the run: `arm:method` -> the scored scans; empty where it has no such arm."""
     model = run.path(f"models/{arm}.keras")
     if not (arm and model.is_file()):
         return {}

@@ -112,7 +112,7 @@ def test_resampling_draws_patients_and_finds_the_cut_anew() -> None:
     pairs = pd.Series([f"p{n // 2}" for n in range(N)], index=IDS)
     table = breakdown_table(scores, marks, findings, pairs, n_boot=2000)
     row = table[(table["factor"] == "all") & (table["measure"] == SENSITIVITY)].iloc[0]
-    of_scan = {scan: part for scan, part in marks.groupby("scan_id")}
+    of_scan = dict(list(marks.groupby("scan_id")))
     members = [list(part.index) for _, part in pairs.groupby(pairs)]
     rng, values = np.random.default_rng(5), []
     for _ in range(400):
@@ -133,8 +133,9 @@ def test_without_truth_there_is_nothing_to_break_down() -> None:
 
 def test_findings_of_phantoms_are_their_visible_metastases() -> None:
     lesions = pd.DataFrame({
-        "scan_id": ["a", "a", "a", "b"], "lesion": [0, 1, 2, 0], "kind": ["metastasis", "metastasis", "facet", "metastasis"],
-        "region": ["rib07_l", "L3", "C5", "femur_shaft_r"], "vis_anterior": [0.5, 0.1, 4, 2.6], "vis_posterior": [1.4, 0.7, 4, 0],
+        "scan_id": ["a", "a", "a", "b"], "lesion": [0, 1, 2, 0], "kind": ["metastasis"] * 2 + ["facet", "metastasis"],
+        "region": ["rib07_l", "L3", "C5", "femur_shaft_r"], "vis_anterior": [0.5, 0.1, 4, 2.6],
+        "vis_posterior": [1.4, 0.7, 4, 0],
     })  # fmt: skip
     found = phantom_findings(lesions)
     assert found.to_dict("list") == {
