@@ -78,7 +78,8 @@ def sanity_table(
     otherwise or with fewer than `FEWEST_SCANS` scans.
 
     Args:
-        results: The tables there are, by name: `randomisation`, `shuffled`, `removed`, `inserted`, `deletion`, `count_noise`.
+        results: The tables there are, by name: `randomisation`, `shuffled`, `removed`, `inserted`, `deletion`,
+            `count_noise`.
         patients: patient_id by scan_id.
         arm: Name of the arm.
         method: Name of the method.

@@ -15,8 +15,8 @@ from bonescan_utils.count_noise import count_noise_scores
 from bonescan_utils.counterfactuals import counterfactual_rows, counterfactual_scores
 from bonescan_utils.deletion import SHARES, deletion_curves, deletion_gains
 from bonescan_utils.explanation import explain
-from bonescan_utils.models import load_model
 from bonescan_utils.label_randomisation import shuffled_label_model
+from bonescan_utils.models import load_model
 from bonescan_utils.randomisation import randomisation_scores, randomised_models
 from bonescan_utils.sanity import SanityError
 
