@@ -86,8 +86,8 @@ def _same_weights(about: dict[str, str], seed: int) -> WeightsSource:
     """
     wanted = "random" if about["weights"] == "random" else "auto"
     source = resolve_weights(about["backbone"], weights=wanted, seed=seed)
-    if source.weights != about["weights"]:
-        reason = f"the model started from weights {about['weights']!r}, and here are {source.weights!r}"
+    if source.kind != about["weights"]:
+        reason = f"the model started from weights {about['weights']!r}, and here are {source.kind!r}"
         raise ModelError(f"{reason}: put them where they were, or leave out the check of shuffled labels")
     return source
 
