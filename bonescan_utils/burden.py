@@ -209,16 +209,18 @@ def _foci(view: View, raw: np.ndarray, level: float) -> list[tuple[str, int]]:
     if not n:
         return []
     centres = np.array(ndi.center_of_mass(raw, parts, range(1, n + 1))).round().astype(int)
-    down, across = frame_of(view).places((raw.shape[0], raw.shape[1]))
     sizes = np.bincount(parts.ravel())[1:]
-    return [
-        (_region(float(down[row, 0]), abs(float(across[0, column]))), int(size))
-        for (row, column), size in zip(centres, sizes, strict=True)
-    ]
+    return [(region_of(view, row, column), int(size)) for (row, column), size in zip(centres, sizes, strict=True)]
 
 
-def _region(down: float, across: float) -> str:
-    """Return the first region that holds a place of the body's frame."""
+def region_of(view: View, row: int, column: int) -> str:
+    """Return the first of `REGIONS` that holds a pixel of a view; `elsewhere` if none does.
+
+    Raises:
+        ScanError: The view shows no body.
+    """
+    rows, columns = frame_of(view).places((view.counts.shape[0], view.counts.shape[1]))
+    down, across = float(rows[row, 0]), abs(float(columns[0, column]))
     for box in REGIONS:
         if box.down[0] <= down < box.down[1] and box.across[0] <= across < box.across[1]:
             return box.name

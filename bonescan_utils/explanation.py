@@ -7,36 +7,56 @@ it.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy import ndimage as ndi
 
+from bonescan_utils.breakdown import phantom_findings
 from bonescan_utils.figures import OverlayCase
 from bonescan_utils.localisation import (
     COLUMNS,
+    MARKS,
     Truth,
     best_threshold,
+    boxed_truth,
     foci,
-    froc_table,
+    lesion_marks,
     measures,
     reference_maps,
     truth_of,
 )
-from bonescan_utils.models import load_model, model_record, predict
+from bonescan_utils.models import load_model, model_record
 from bonescan_utils.phantom import read_labels, read_lesions
 from bonescan_utils.preprocessing import Prepared, prepare
-from bonescan_utils.saliency import contrast, saliency_map
+from bonescan_utils.saliency import SaliencyMaps, contrast, saliency_maps
 from bonescan_utils.saliency_methods import DEFAULT_METHOD
 from bonescan_utils.scan import Scan
+
+if TYPE_CHECKING:
+    from bonescan_utils.study import Run
 
 DRAWN_PIXELS = 9
 """Side, in counts pixels (2 cm), of the smallest focus in a picture of whole scans."""
 OUTCOMES = ("Hit", "Miss", "False alarm")
 Masks = Mapping[str, np.ndarray]
+
+
+class Localised(NamedTuple):
+    """Maps scored against the truth.
+
+    Attributes:
+        scores: A row per scan with visible lesions and map (`localisation.COLUMNS`).
+        marks: A row per map and visible lesion, and per map and false focus, of all scans whose truth is known
+            (`localisation.MARKS`).
+    """
+
+    scores: pd.DataFrame
+    marks: pd.DataFrame
 
 
 @dataclass(frozen=True)
@@ -66,32 +86,45 @@ class Explained:
 def explain(
     model: Path, scans: Sequence[Scan], *, layout: str, method: str = DEFAULT_METHOD, progress: bool = False
 ) -> list[Explained]:
-    """Score scans and explain each score.
+    """Score scans and explain each score by one method; arguments and errors are those of :func:`explain_by`."""
+    return explain_by([method], model, scans, layout=layout, progress=progress)[method]
+
+
+def explain_by(
+    methods: Sequence[str], model: Path, scans: Sequence[Scan], *, layout: str, progress: bool = False
+) -> dict[str, list[Explained]]:
+    """Score scans and explain each score by several methods, which share one forward pass.
 
     Args:
+        methods: Some of `saliency.METHODS`.
         model: A saved model, with its record beside it.
         scans: Scans that have a view of the layout.
         layout: The layout that the model was trained with.
-        method: One of `saliency.METHODS`.
         progress: Show a progress bar.
+
+    Returns:
+        Method -> the scored scans, each with its map.
 
     Raises:
         ModelError: The model is missing, or is not the file that was saved.
         ScanError: A scan has no view that the layout shows, or no body.
+        SaliencyError: See `saliency.saliency_maps`.
     """
     record = model_record(model)
     height, width = (int(side) for side in record["input_shape"][:2])
     prepared = [prepare(scan, layout=layout, size=(height, width)) for scan in scans]
     if not prepared:
-        return []
-    images = np.stack([image.image for image in prepared])
-    network = load_model(model)
-    scores = predict(network, images)
-    found = saliency_map(
-        network, images, backbone=record["backbone"], method=method, layers=record["explained_layers"],
-        progress=progress,
+        return {name: [] for name in methods}
+    found = saliency_maps(
+        load_model(model), np.stack([image.image for image in prepared]), backbone=record["backbone"], methods=methods,
+        layers=record["explained_layers"], progress=progress,
     )  # fmt: skip
-    parts = zip(scans, prepared, scores, found.maps, found.raw_max, strict=True)
+    return {name: _joined(scans, prepared, maps) for name, maps in found.items()}
+
+
+def _joined(scans: Sequence[Scan], prepared: Sequence[Prepared], maps: SaliencyMaps) -> list[Explained]:
+    """Return scans with their images, scores and maps."""
+    parts = zip(scans, prepared, maps.y_score, maps.maps, maps.raw_max, strict=True)
     return [Explained(scan, image, float(score), one, float(top)) for scan, image, score, one, top in parts]
 
 
@@ -177,13 +210,6 @@ def tuned_thresholds(found: Mapping[str, Sequence[Explained]], truths: Mapping[s
     }
 
 
-def explain_by(
-    methods: Sequence[str], model: Path, scans: Sequence[Scan], *, layout: str, progress: bool = False
-) -> dict[str, list[Explained]]:
-    """Return the scored scans with the saliency map of each method: method -> as :func:`explain`."""
-    return {name: explain(model, scans, layout=layout, method=name, progress=progress) for name in methods}
-
-
 def phantom_truths(explained: Sequence[Explained], paths: Mapping[str, Path]) -> dict[str, Truth]:
     """Return the truth of each phantom on its model image; a scan without one is left out.
 
@@ -200,40 +226,72 @@ def phantom_truths(explained: Sequence[Explained], paths: Mapping[str, Path]) ->
     return found
 
 
+def truths_of(explained: Sequence[Explained], run: Run) -> dict[str, Truth]:
+    """Return the truth of each scan on its model image: readers' boxes where there are, else a phantom's.
+
+    Args:
+        explained: The scored scans.
+        run: Their run; with boxes if it was told to use some.
+    """
+    boxes = run.boxes
+    boxed = [item for item in explained if boxes is not None and item.scan.scan_id in boxes.scans()]
+    found = {item.scan.scan_id: boxed_truth(item.prepared, boxes.labels(item.scan)) for item in boxed if boxes}
+    others = [item for item in explained if item.scan.scan_id not in found]
+    return found | phantom_truths(others, run.scan_paths(item.scan.scan_id for item in others))
+
+
+def findings_of(run: Run, scan_ids: Iterable[str]) -> pd.DataFrame:
+    """Return the lesions that count, with their groups (`breakdown.FACTORS` as far as known), of scans of a run."""
+    names = list(scan_ids)
+    boxed = [] if run.boxes is None else [name for name in names if name in run.boxes.scans()]
+    paths = run.scan_paths(name for name in names if name not in set(boxed))
+    tables = [phantom_findings(read_lesions(paths.values()))]
+    tables += [run.boxes.findings(scan) for scan in run.scans(boxed)] if run.boxes is not None else []
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled, ignore_index=True) if filled else tables[0]
+
+
+def explain_other(run: Run, arm: str, scans: Sequence[Scan], *, layout: str, method: str) -> dict[str, list[Explained]]:
+    """Explain scans by another arm of the run: `arm:method` -> the scored scans; empty where it has no such arm."""
+    model = run.path(f"models/{arm}.keras")
+    if not (arm and model.is_file()):
+        return {}
+    return {f"{arm}:{method}": explain(model, scans, layout=layout, method=method, progress=True)}
+
+
 def localise(
     found: Mapping[str, Sequence[Explained]],
     truths: Mapping[str, Truth],
     *,
     thresholds: Mapping[str, float] | None = None,
     seed: int = 0,
-) -> tuple[pd.DataFrame, pd.DataFrame]:
+) -> Localised:
     """Score maps against the truth, beside reference maps of the same scans.
 
     Args:
         found: Name of the map, such as its method -> the scored scans; the same scans under every name.
-        truths: From :func:`phantom_truths`; scans without visible lesions count in the FROC only.
+        truths: From :func:`truths_of`; scans without visible lesions count for their false foci only.
         thresholds: Map -> share of its maximum above which a pixel is marked (`localisation.best_threshold`).
         seed: Of the random map.
-
-    Returns:
-        A row per scan with visible lesions and map (`localisation.COLUMNS`), and `localisation.froc_table`.
     """
     rows: list[dict[str, object]] = []
-    marks: dict[str, list[tuple[str, pd.DataFrame, int]]] = {}
+    marks: list[pd.DataFrame] = []
     for number, items in enumerate(zip(*found.values(), strict=True)):
         first = items[0]
         truth = truths.get(first.scan.scan_id)
         if truth is None:
             continue
+        about = {"scan_id": first.scan.scan_id, "lesions": len(np.unique(truth.lesions[truth.lesions > 0]))}
         maps = {name: (item.saliency, item.raw_max) for name, item in zip(found, items, strict=True)}
         stands_out = contrast(first.prepared.image[None])[0]
         references = reference_maps(first.prepared, truth, contrast=stands_out, seed=seed + number)
         maps |= {name: (values, 1.0) for name, values in references.items()}
-        lesions = len(np.unique(truth.lesions[truth.lesions > 0]))
         for name, (values, scale) in maps.items():
-            marks.setdefault(name, []).append((first.scan.scan_id, foci(values, truth, scale=scale), lesions))
-            if lesions:
+            marks.append(
+                lesion_marks(foci(values, truth, scale=scale), truth).assign(map=name, scan_id=about["scan_id"])
+            )
+            if about["lesions"]:
                 cut = (thresholds or {}).get(name, math.nan)
-                row = {"scan_id": first.scan.scan_id, "map": name, "lesions": lesions}
-                rows.append(row | measures(values, truth, threshold=cut))
-    return pd.DataFrame(rows, columns=COLUMNS), froc_table(marks)
+                rows.append(about | {"map": name} | measures(values, truth, threshold=cut))
+    table = pd.concat(marks, ignore_index=True)[MARKS] if marks else pd.DataFrame(columns=MARKS)
+    return Localised(pd.DataFrame(rows, columns=COLUMNS), table)

@@ -16,6 +16,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bonescan_utils.breakdown_chart import plot_breakdown
 from bonescan_utils.charts import (
     plot_count_statistics,
     plot_folds,
@@ -58,6 +59,7 @@ __all__ = [
     "PHANTOM_NOTE",
     "OverlayCase",
     "plot_before_after",
+    "plot_breakdown",
     "plot_calibration",
     "plot_confusion",
     "plot_count_statistics",

@@ -34,7 +34,8 @@ NOT_TRAINING = frozenset(
     " rates bootstrap thresholds operating_points calibration recalibration decision subgroups failures sample_size"
     " perturbations landmarks robustness robustness_chart predictions saliency saliency_methods attribution"
     " explanation localisation localisation_chart sanity sanity_run sanity_chart randomisation counterfactuals"
-    " deletion count_noise burden overlays lesions study crossval workers plan devices".split()
+    " deletion count_noise burden boxes breakdown breakdown_chart label_randomisation overlays"
+    " lesions study crossval workers plan devices".split()
 )
 """Modules that training does not run: a change in them alone does not make a trained arm stale."""
 

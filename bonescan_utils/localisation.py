@@ -29,6 +29,7 @@ FALSE_FOCI = (0.5, 1.0, 2.0, 4.0)
 MEASURES = ("pointing", "energy", "area", "ratio", "auprc", "dice", "iou")
 SHARES = (*(f"in_{place}" for place in PLACES), "outside_body")
 COLUMNS = ["scan_id", "map", *MEASURES, *SHARES, "lesions"]
+MARKS = ["map", "scan_id", "strength", "lesion"]
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,27 @@ def truth_of(
         found = np.maximum(found, place.labels_to_model_space(labels[view], shape))
         hot = np.maximum(hot, place.labels_to_model_space(places[view], shape))
     counts = np.isin(found, seen.to_numpy())
-    body = ndi.binary_fill_holes(ndi.binary_closing(prepared.image > 4, iterations=2))
-    return Truth(np.where(counts, found, 0), (found > 0) & ~counts, hot, np.asarray(body))
+    return Truth(np.where(counts, found, 0), (found > 0) & ~counts, hot, _body(prepared))
+
+
+def boxed_truth(prepared: Prepared, labels: Mapping[str, np.ndarray]) -> Truth:
+    """Bring lesions that readers have boxed to the model's image; what is hot outside bone is not known then.
+
+    Args:
+        prepared: The scan's image, with where each view lies in it.
+        labels: View -> uint8 on counts pixels: number of the lesion (`boxes.Boxes.labels`).
+    """
+    shape = prepared.image.shape
+    found, nothing = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    for view, place in prepared.placements.items():
+        if view in labels:
+            found = np.maximum(found, place.labels_to_model_space(labels[view], shape))
+    return Truth(found, nothing > 0, nothing, _body(prepared))
+
+
+def _body(prepared: Prepared) -> np.ndarray:
+    """The body of both views, bool (h, w)."""
+    return np.asarray(ndi.binary_fill_holes(ndi.binary_closing(prepared.image > 4, iterations=2)))
 
 
 def measures(saliency: np.ndarray, truth: Truth, *, threshold: float = math.nan) -> dict[str, float]:
@@ -142,27 +162,39 @@ def foci(saliency: np.ndarray, truth: Truth, *, scale: float = 1.0) -> pd.DataFr
     return table.sort_values("strength", ascending=False, ignore_index=True)
 
 
-def froc_table(found: Mapping[str, Sequence[tuple[str, pd.DataFrame, int]]]) -> pd.DataFrame:
+def lesion_marks(foci: pd.DataFrame, truth: Truth) -> pd.DataFrame:
+    """What a map's foci say of each visible lesion of one scan, and where they mark none.
+
+    Args:
+        foci: From :func:`foci`.
+        truth: What is known of the scan.
+
+    Returns:
+        `strength, lesion`: each visible lesion once, with its strongest focus (-inf where none marks it), then each
+        false focus with lesion 0, strongest first.
+    """
+    there = pd.Index(np.unique(truth.lesions[truth.lesions > 0]).astype(int), name="lesion")
+    hits = foci[foci["lesion"] > 0].groupby("lesion")["strength"].max().reindex(there, fill_value=-math.inf)
+    return pd.concat([hits.reset_index(), foci[foci["lesion"] == 0]], ignore_index=True)[["strength", "lesion"]]
+
+
+def froc_table(marks: pd.DataFrame) -> pd.DataFrame:
     """Share of lesions found against false foci a scan (free-response ROC; Bunch et al., 1978).
 
     Args:
-        found: Map -> of each scan its id, its `foci` and its number of visible lesions; scans without lesions count for
-            their false foci.
+        marks: `map, scan_id, strength, lesion` (:func:`lesion_marks`) of all maps; a scan of any map counts for all.
 
     Returns:
         `map, false_foci` (a scan, `FALSE_FOCI`), `sensitivity` (of all visible lesions), `lesions`, `scans`.
     """
-    rows = []
-    for name, scans in found.items():
-        lesions = sum(number for _, _, number in scans)
-        marks = pd.concat([table.assign(scan_id=scan) for scan, table, _ in scans], ignore_index=True)
-        false = np.sort(marks.loc[marks["lesion"] == 0, "strength"].to_numpy())[::-1]
-        first = marks[marks["lesion"] > 0].groupby(["scan_id", "lesion"])["strength"].max().to_numpy()
+    rows, scans = [], marks["scan_id"].nunique()
+    for name, mine in marks.groupby("map", sort=False):
+        false = np.sort(mine.loc[mine["lesion"] == 0, "strength"].to_numpy(float))[::-1]
+        hits = mine.loc[mine["lesion"] > 0, "strength"].to_numpy(float)
         for rate in FALSE_FOCI:
-            allowed = math.floor(rate * len(scans))
+            allowed = math.floor(rate * scans)
             cut = false[allowed] if allowed < len(false) else -math.inf
-            share = (first > cut).sum() / lesions if lesions else math.nan
-            rows.append((name, rate, share, lesions, len(scans)))
+            rows.append((name, rate, (hits > cut).mean() if len(hits) else math.nan, len(hits), scans))
     return pd.DataFrame(rows, columns=["map", "false_foci", "sensitivity", "lesions", "scans"])
 
 

@@ -118,6 +118,11 @@ class StudyConfig(BaseModel):
     n_sanity: int = Field(
         20, ge=0, le=1000, description="test phantoms for each of the sanity checks of saliency maps; 0 for none"
     )
+    compare_with: str = Field(
+        "vgg16", description="arm whose saliency maps are compared with those of arm; '' for none"
+    )
+    shuffled_labels: bool = Field(False, description="train the arm once more on shuffled labels and check its maps")
+    boxes: str = Field("", description="CSV or folder of Pascal VOC XML with lesions boxed by readers; '' for none")
     n_jobs: int = Field(-1, description="processes for reading scans; -1 for one a core")
 
 
@@ -227,6 +232,8 @@ def notebook_parameters(notebook: Path, config: StudyConfig, *, run_dir: Path) -
     special = {"run_dir": _relative(run_dir, here), "manifest": _relative(config.manifest, here)}
     if config.weights_dir:
         special["weights_dir"] = _relative(Path(config.weights_dir), here)
+    if config.boxes:
+        special["boxes"] = _relative(Path(config.boxes), here)
     values = config.model_dump() | special
     found = papermill.inspect_notebook(str(notebook))
     if "run_dir" not in found:

@@ -1,7 +1,7 @@
 """Randomisation: does a saliency map depend on what the model has learnt?
 
-Two tests of Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018: weights made random from the score down to
-the image, and a model trained on shuffled labels. A map that stays as it was shows the image, not the model.
+A test of Adebayo et al., Sanity checks for saliency maps, NeurIPS 2018: weights made random from the score down to the
+image. A map that stays as it was shows the image, not the model. Their other test is `label_randomisation`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,12 @@ import numpy as np
 import pandas as pd
 from tqdm import tqdm
 
-from bonescan_utils.arms import Arm
 from bonescan_utils.explanation import Explained, explain, lesion_mask
-from bonescan_utils.features import FeatureStore
 from bonescan_utils.files import sha256_file, write_atomic, write_json
-from bonescan_utils.models import assemble, load_model, model_record, save_model
+from bonescan_utils.models import load_model, model_record
 from bonescan_utils.saliency_methods import DEFAULT_METHOD
 from bonescan_utils.sanity import map_correlation
 from bonescan_utils.scan import Scan
-from bonescan_utils.transfer import fit
 
 TRAINED = "trained"
 """Depth of the model as it was saved, beside the names of layers."""
@@ -62,7 +59,35 @@ def randomisation_scores(
         scan_id, y_score, correlation (rank correlation with the trained model's map; NaN for an empty map),
         peak_inside (1 or 0; NaN without lesions).
     """
-    models = {TRAINED: (0, model)} | randomised_models(model, folder, seed=seed, max_depths=max_depths)
+    models = randomised_models(model, folder, seed=seed, max_depths=max_depths)
+    return compared_scores(model, models, scans, truth, layout=layout, method=method, progress=progress)
+
+
+def compared_scores(
+    model: Path,
+    others: Mapping[str, tuple[int, Path]],
+    scans: Sequence[Scan],
+    truth: Mapping[str, Mapping[str, np.ndarray] | None],
+    *,
+    layout: str,
+    method: str = DEFAULT_METHOD,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """Explain scans by a saved model and by others like it, and compare the maps.
+
+    Args:
+        model: The saved model.
+        others: Name -> how many of its layers are not the model's, and its path.
+        scans: As in :func:`randomisation_scores`; so are the others.
+        truth: As there.
+        layout: As there.
+        method: As there.
+        progress: As there.
+
+    Returns:
+        As :func:`randomisation_scores`, the names in column depth.
+    """
+    models = {TRAINED: (0, model)} | dict(others)
     rows: list[dict[str, Any]] = []
     before: list[Explained] = []
     for depth, (layers, path) in tqdm(models.items(), "randomised weights", disable=not progress, unit="depth"):
@@ -100,32 +125,6 @@ def randomised_models(model: Path, folder: Path, *, seed: int = 0, max_depths: i
             write_json(path.with_suffix(".json"), record | {"sha256": sha256_file(path)})
             found[layer.name] = (n, path)
     return found
-
-
-def shuffled_label_model(
-    path: Path, arm: Arm, features: FeatureStore, labels: np.ndarray, partitions: np.ndarray, *, seed: int = 0
-) -> Path:
-    """Train an arm from cached features on labels shuffled within each partition, and save it.
-
-    Costs one fit of the arm. What such a model points to, it points to without having learnt the disease.
-
-    Args:
-        path: The model's file, `.keras`.
-        arm: The arm.
-        features: Its cached features.
-        labels: 0/1 per scan, in the order of the features.
-        partitions: Partition per scan.
-        seed: Seed of the shuffling and of the training.
-
-    Raises:
-        FitError: See `transfer.fit`.
-    """
-    shuffled, rng = np.array(labels), np.random.default_rng(seed)
-    for name in ("train", "tuning"):
-        at = np.flatnonzero(np.asarray(partitions) == name)
-        shuffled[at] = rng.permutation(shuffled[at])
-    fitted = fit(arm, features, shuffled, partitions, seed=seed, progress=False)
-    return save_model(assemble(fitted), path, fitted)
 
 
 def _learnt(layer: keras.layers.Layer) -> list[Any]:

@@ -27,6 +27,7 @@ CONTRAST_PIXELS = (0.7, 3.0)
 
 Maker = Callable[[keras.Model], Callable[[np.ndarray], np.ndarray]]
 """Of a model activation -> score makes a function activation (n, r, c, channels) -> signed map (n, r, c)."""
+Explainer = Callable[[np.ndarray], tuple[dict[str, np.ndarray], np.ndarray]]
 
 
 class SaliencyError(ValueError):
@@ -44,25 +45,32 @@ class SaliencyMaps:
             than class activation maps: in their own unit.)
         method: how they were made.
         layers: the layers they explain, shallow to deep.
+        y_score: (n,) float64 the model's score of each image, 0-1, from the same pass.
     """
 
     maps: np.ndarray
     raw_max: np.ndarray
     method: str
     layers: tuple[str, ...]
+    y_score: np.ndarray
 
 
-def saliency_map(
+def saliency_map(model: keras.Model, images: np.ndarray, *, method: str = "gradcam", **options: Any) -> SaliencyMaps:
+    """Explains the score of each image by one method; arguments and errors are those of :func:`saliency_maps`."""
+    return saliency_maps(model, images, methods=[method], **options)[method]
+
+
+def saliency_maps(
     model: keras.Model,
     images: np.ndarray,
     *,
     backbone: str,
-    method: str = "gradcam",
+    methods: Sequence[str],
     layers: Sequence[str] = (),
     batch: int = 16,
     progress: bool = False,
-) -> SaliencyMaps:
-    """Explains the score of each image.
+) -> dict[str, SaliencyMaps]:
+    """Explains the score of each image by several methods, which share one forward pass.
 
     The logit is explained, not the score, whose gradient vanishes where the model is sure. Of a model that joins
     several layers the maps of all of them are enlarged and added; a logistic head on means is then explained without
@@ -73,29 +81,45 @@ def saliency_map(
         model: a flat model with one sigmoid output, from ``assemble`` or ``load_model``.
         images: grey (n, h, w) or RGB (n, h, w, 3), values 0-255.
         backbone: key of BACKBONES; its ``last_conv`` is explained if no layer is named.
-        method: one of :data:`METHODS`.
+        methods: some of :data:`METHODS`.
         layers: one other layer to explain (a shallower one gives a finer map), or all that the model joins, in order.
-        batch: images per pass.
+        batch: images per pass; the last pass is filled up, so that a map does not depend on how many come with it.
         progress: show a progress bar.
+
+    Returns:
+        Method -> its maps, in the order asked for.
 
     Raises:
         SaliencyError: unknown method, or not the model of this backbone, or it joins other layers.
-        BackboneError: unknown backbone, images of another size, or a layer that the graph has a way round.
+        BackboneError: unknown backbone, images of another size, or a layer that is not there or that the graph has a
+            way round.
     """
-    if method not in METHODS:
-        raise SaliencyError(f"method {method!r} is unknown; expected one of {', '.join(METHODS)}")
+    unknown = [method for method in methods if method not in METHODS]
+    if unknown:
+        raise SaliencyError(f"method {unknown[0]!r} is unknown; expected one of {', '.join(METHODS)}")
     layers = tuple(layers) or (deepest_layer(model, backbone),)
     rgb = check_images(model, images)
-    explain = _explainer(model, layers, method.removeprefix(FOCUSED))
-    raw = np.zeros(images.shape[:3], np.float32)
-    for start in tqdm(range(0, len(images), batch), desc=method, disable=not progress, leave=False):
-        at = slice(start, start + batch)
-        raw[at] = explain(rgb(images[at]))
+    explain = _explainer(model, layers, list(dict.fromkeys(method.removeprefix(FOCUSED) for method in methods)))
+    raw = {method: np.zeros(images.shape[:3], np.float32) for method in methods}
+    scores = np.zeros(len(images))
+    for start in tqdm(range(0, len(images), batch), desc="saliency", disable=not progress, leave=False):
+        at = slice(start, min(start + batch, len(images)))
+        rows = np.minimum(np.arange(start, start + batch), len(images) - 1)
+        found, y_score = explain(rgb(images[rows]))
+        scores[at] = y_score[: at.stop - start]
+        for method in methods:
+            raw[method][at] = found[method.removeprefix(FOCUSED)][: at.stop - start]
+    for method in methods:
         if method.startswith(FOCUSED):
-            raw[at] *= contrast(images[at] if images.ndim == 3 else images[at].mean(-1))
+            raw[method] *= contrast(images if images.ndim == 3 else images.mean(-1))
+    return {method: _scaled(raw[method], method, layers, scores) for method in methods}
+
+
+def _scaled(raw: np.ndarray, method: str, layers: tuple[str, ...], y_score: np.ndarray) -> SaliencyMaps:
+    """Maps scaled to 0-1 one by one."""
     largest = raw.max(axis=(1, 2), initial=0.0).astype(np.float64)
     scaled = raw / np.where(largest > 0, largest, 1.0)[:, None, None]
-    return SaliencyMaps(scaled.astype(np.float32), largest, method, layers)
+    return SaliencyMaps(scaled.astype(np.float32), largest, method, layers, y_score)
 
 
 def contrast(images: np.ndarray) -> np.ndarray:
@@ -108,24 +132,32 @@ def contrast(images: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(near - far, 0.0) / 255.0)
 
 
-def _explainer(model: keras.Model, layers: tuple[str, ...], method: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Function images float32 (n, h, w, 3) -> raw maps (n, h, w), 0 and above."""
-    if method in ATTRIBUTIONS:
-        return ATTRIBUTIONS[method](model, layers[-1])
+def _explainer(model: keras.Model, layers: tuple[str, ...], methods: Sequence[str]) -> Explainer:
+    """Function images float32 (n, h, w, 3) -> raw maps (n, h, w), 0 and above, of each method; and scores (n,)."""
     prefix, heads = _split_levels(model, layers)
-    forward, makers = compile_outputs(prefix), [CAMS[method](head) for head in heads]
+    forward = compile_outputs(keras.Model(model.input, [*prefix.outputs, model.output]))
+    makers = {method: [CAMS[method](head) for head in heads] for method in methods if method in CAMS}
+    others = {method: ATTRIBUTIONS[method](model, layers[-1]) for method in methods if method in ATTRIBUTIONS}
 
-    def explain(x: np.ndarray) -> np.ndarray:
-        raw = np.zeros(x.shape[:3], np.float32)
-        for cam_of, activation in zip(makers, forward(x), strict=True):
-            cells = activation.shape[1] * activation.shape[2]  # a gradient of a mean is per cell
-            cam = cam_of(activation) * cells
-            if len(layers) == 1:
-                cam = np.maximum(cam, 0.0)  # as Grad-CAM is defined; of a sum the negative part counts first
-            raw += enlarge(cam, x.shape[1:3])
-        return np.maximum(raw, 0.0)
+    def explain(x: np.ndarray) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        *activations, y_score = forward(x)
+        maps = {name: _class_activation(made, activations, x.shape[1:3]) for name, made in makers.items()}
+        return maps | {name: attribute(x) for name, attribute in others.items()}, y_score[:, 0]
 
     return explain
+
+
+def _class_activation(
+    makers: Sequence[Callable[[np.ndarray], np.ndarray]], activations: Sequence[np.ndarray], size: tuple[int, ...]
+) -> np.ndarray:
+    """The maps of all levels enlarged to ``size`` and added, (n, h, w), 0 and above."""
+    raw = np.zeros((len(activations[0]), *size), np.float32)
+    for cam_of, activation in zip(makers, activations, strict=True):
+        cam = cam_of(activation) * (activation.shape[1] * activation.shape[2])  # a gradient of a mean is per cell
+        if len(makers) == 1:
+            cam = np.maximum(cam, 0.0)  # as Grad-CAM is defined; of a sum the negative part counts first
+        raw += enlarge(cam, size)
+    return np.maximum(raw, 0.0)
 
 
 def _split_levels(model: keras.Model, layers: tuple[str, ...]) -> tuple[keras.Model, list[keras.Model]]:

@@ -78,7 +78,8 @@ def sanity_table(
     otherwise or with fewer than `FEWEST_SCANS` scans.
 
     Args:
-        results: The tables there are, by name: `randomisation`, `removed`, `inserted`, `deletion`, `count_noise`.
+        results: The tables there are, by name: `randomisation`, `shuffled`, `removed`, `inserted`, `deletion`,
+            `count_noise`.
         patients: patient_id by scan_id.
         arm: Name of the arm.
         method: Name of the method.
@@ -233,6 +234,8 @@ def _shares(table: pd.DataFrame, counted: pd.Series) -> pd.Series:
 CHECKS = (
     Check("Random weights: pointing game lost", 0.4, "randomisation", _pointing_lost),
     Check("Random weights: 1 - rank correlation of maps", 0.5, "randomisation", _map_changed),
+    Check("Shuffled labels: pointing game lost", 0.4, "shuffled", _pointing_lost),
+    Check("Shuffled labels: 1 - rank correlation of maps", 0.5, "shuffled", _map_changed),
     Check("Lesions removed: score below threshold", 0.8, "removed", _score_falls, is_share=True),
     Check("Lesions removed: map fades there", 0.8, "removed", _map_fades, is_share=True),
     Check("Lesions inserted: score reaches threshold", 0.8, "inserted", _score_rises, is_share=True),

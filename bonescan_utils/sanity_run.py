@@ -17,6 +17,7 @@ from bonescan_utils.count_noise import count_noise_scores
 from bonescan_utils.counterfactuals import COLUMNS, counterfactual_rows, counterfactual_scores
 from bonescan_utils.deletion import deletion_curves, deletion_gains
 from bonescan_utils.explanation import Explained
+from bonescan_utils.label_randomisation import shuffled_scores
 from bonescan_utils.randomisation import randomisation_scores
 from bonescan_utils.sanity import TABLE, deletion_curve, randomisation_curve, sanity_table
 from bonescan_utils.study import Run
@@ -57,6 +58,7 @@ def check_sanity(
     method: str,
     n: int,
     seed: int,
+    shuffled_labels: bool = False,
 ) -> Sanity:
     """Check one method's maps of one arm on up to `n` phantoms of the test partition.
 
@@ -70,7 +72,8 @@ def check_sanity(
         layout: The layout that it was trained with.
         method: The method that the maps were made by.
         n: True positives to take the metastases out of, and true negatives to put some into; 0 for no check.
-        seed: Of the choice of scans, the random weights and the noise.
+        seed: Of the choice of scans, the random weights, the shuffled labels and the noise.
+        shuffled_labels: Also train the arm once more, on shuffled labels, and compare its maps (costs a training).
     """
     if not (run.synthetic and n):
         return Sanity()
@@ -85,6 +88,10 @@ def check_sanity(
             model, scans, run.truth(scan.scan_id for scan in scans), layout=layout, folder=Path(folder), method=method,
             seed=seed, max_depths=DEPTHS, progress=True,
         )  # fmt: skip
+        if shuffled_labels:
+            checks["shuffled"] = shuffled_scores(
+                run, model, scans, folder=Path(folder), layout=layout, method=method, seed=seed
+            )
     curves = deletion_curves(model, some[:DELETED], seed=seed, progress=True)
     checks["deletion"] = deletion_gains(curves)
     checks["count_noise"] = count_noise_scores(model, some, layout=layout, method=method, draws=1, seed=seed)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from IPython.display import Image
     from matplotlib.figure import Figure
 
+    from bonescan_utils.boxes import Boxes
     from bonescan_utils.scan import Scan
 
 NONCE_VARIABLE = "BONESCAN_NONCE"
@@ -41,6 +42,7 @@ class Run:
     Attributes:
         folder: The run folder.
         step: Stem of the notebook, such as `02_preprocessing`.
+        boxes: Lesions boxed by readers (`use_boxes`); None without.
     """
 
     def __init__(self, folder: Path, step: str) -> None:
@@ -48,6 +50,7 @@ class Run:
         self.step = step
         self._written: dict[str, int | None] = {}
         self._notes: dict[str, Any] = {}
+        self.boxes: Boxes | None = None
 
     def __repr__(self) -> str:
         return f"Run {self.folder.name}, step {self.step}"
@@ -143,11 +146,34 @@ class Run:
         return {name: self.data_root / str(rows.loc[name, "anterior"]) for name in scan_ids}
 
     def truth(self, scan_ids: Iterable[str]) -> dict[str, dict[str, np.ndarray] | None]:
-        """Return the lesion masks of phantoms by scan and view, on counts pixels; None without truth."""
+        """Return the lesion masks by scan and view, on counts pixels: readers' boxes, or a phantom's; None without."""
         from bonescan_utils.phantom import read_truth
 
-        rows = self.cohort.set_index("scan_id")
-        return {name: read_truth(self.data_root / str(rows.loc[name, "anterior"])) for name in scan_ids}
+        names = list(scan_ids)
+        boxed = [] if self.boxes is None else self.scans(name for name in names if name in self.boxes.scans())
+        found = {scan.scan_id: self.boxes.masks(scan) for scan in boxed if self.boxes is not None}
+        paths = self.scan_paths(name for name in names if name not in found)
+        return {name: found[name] if name in found else read_truth(paths[name]) for name in names}
+
+    def use_boxes(self, path: str) -> int:
+        """Take lesions that readers have boxed for the truth of the scans named there; return how many these are.
+
+        Args:
+            path: A CSV or a folder of Pascal VOC XML (`boxes.read_boxes`); '' for none.
+
+        Raises:
+            ManifestError: A box is faulty, or of a scan that is not in the study.
+        """
+        from bonescan_utils.boxes import read_boxes
+
+        if not path:
+            return 0
+        tables = (name for name in ("cohort.csv", "excluded.csv", "quarantine.csv") if self.path(name).exists())
+        known = pd.concat([self.read(name)["scan_id"] for name in tables])
+        found = read_boxes(Path(path).expanduser(), known.astype(str))
+        found.check(self.scans(name for name in self.cohort["scan_id"] if name in found.scans()))
+        self.boxes = found
+        return len(found.scans())
 
     def lesions(self) -> pd.DataFrame | None:
         """Return the findings of phantoms, one row each (`phantom.read_lesions`); None of a cohort without truth."""

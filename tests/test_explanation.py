@@ -14,7 +14,7 @@ from bonescan_utils.explanation import (
     overlay_cases,
     tuned_thresholds,
 )
-from bonescan_utils.localisation import Truth
+from bonescan_utils.localisation import Truth, froc_table
 from bonescan_utils.preprocessing import prepare
 
 
@@ -57,14 +57,14 @@ def test_maps_are_scored_beside_maps_that_know_nothing(explained: Explained) -> 
     none, body = np.zeros(shape, np.uint8), np.ones(shape, bool)
     truths = {"s1": Truth(lesions, none > 0, none, body)}
     on_it = Explained(explained.scan, explained.prepared, 0.9, (lesions > 0).astype(np.float32), 3.0)
-    scores, froc = localise({"good": [on_it], "even": [explained]}, truths, thresholds={"good": 0.5})
-    rows = scores.set_index("map")
+    scores, marks = localise({"good": [on_it], "even": [explained]}, truths, thresholds={"good": 0.5})
+    froc, rows = froc_table(marks), scores.set_index("map")
     assert list(rows.index) == ["good", "even", "random", "body", "counts", "contrast"]
     assert rows.loc["good", ["pointing", "energy", "dice", "lesions"]].tolist() == [1, 1, 1, 1]
     assert rows.loc["even", "energy"] == pytest.approx(16 / lesions.size) and np.isnan(rows.loc["even", "dice"])
     assert froc.set_index(["map", "false_foci"]).loc[("good", 0.5), "sensitivity"] == 1
     assert tuned_thresholds({"good": [on_it]}, truths)["good"] <= 1
-    assert localise({"even": [explained]}, {})[0].empty, "without truth nothing is scored"
+    assert froc_table(localise({"even": [explained]}, {}).marks).empty, "without truth nothing is scored"
 
 
 def test_overlays_are_in_counts_space(explained: Explained) -> None:

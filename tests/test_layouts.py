@@ -74,7 +74,7 @@ def test_bs80k(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert set(aside.loc[aside["code"] == "absent", "row"]) == {"13"}
     boxes = read_csv(out / "m_boxes.csv")
     assert boxes.to_dict("records")[0] == {
-        "scan_id": "BS80K-2", "view": "anterior", "name": "Abnormal", "x_min": 3, "y_min": 40, "x_max": 9, "y_max": 50,
+        "scan_id": "BS80K-2", "view": "anterior", "x0": 3, "y0": 40, "x1": 9, "y1": 50, "label": "Abnormal",
     }  # fmt: skip
     assert len(boxes) == 2
     flow = read_csv(out / "m_flow.csv")

@@ -18,6 +18,7 @@ from bonescan_utils.localisation import (
     difference_table,
     foci,
     froc_table,
+    lesion_marks,
     measures,
     reference_maps,
     summary_table,
@@ -115,7 +116,12 @@ def test_froc_against_counting() -> None:
         lesion = rng.integers(0, 3, 12)
         table = pd.DataFrame({"strength": rng.random(12), "lesion": lesion})
         scans.append((f"s{n}", table.sort_values("strength", ascending=False, ignore_index=True), 2 if n % 2 else 3))
-    found = froc_table({"map": scans}).set_index("false_foci")["sensitivity"]
+    lesions = {2: np.array([[1, 2]], np.uint8), 3: np.array([[1, 2, 3]], np.uint8)}
+    marks = [
+        lesion_marks(table, Truth(lesions[number], *[np.zeros((1, number), bool)] * 3)).assign(map="map", scan_id=scan)
+        for scan, table, number in scans
+    ]
+    found = froc_table(pd.concat(marks)).set_index("false_foci")["sensitivity"]
     for rate in FALSE_FOCI:
         best = 0.0
         for cut in {0.0, *(s for _, t, _ in scans for s in t["strength"])}:

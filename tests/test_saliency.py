@@ -8,7 +8,8 @@ import tensorflow as tf
 from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import BACKBONES, BackboneError, build_base
 from bonescan_utils.heads import attach_head, head_of, pool, pool_levels
-from bonescan_utils.saliency import METHODS, SaliencyError, contrast, enlarge, saliency_map
+from bonescan_utils.models import predict
+from bonescan_utils.saliency import METHODS, SaliencyError, contrast, enlarge, saliency_map, saliency_maps
 from bonescan_utils.saliency_methods import DEFAULT_METHOD, SALIENCY_METHODS
 from bonescan_utils.weights import WeightsSource
 
@@ -105,6 +106,20 @@ def test_maps_are_scaled_one_by_one_and_the_strength_is_kept():
     assert both.raw_max[1] == pytest.approx(alone.raw_max[0], rel=1e-3)
 
 
+def test_a_batch_gives_what_its_images_give_one_by_one():
+    images = np.random.default_rng(1).integers(0, 256, (5, *SHAPE[:2])).astype(np.uint8)
+    model, methods = local_model(), ["gradcam", "layercam", "focused_gradcam"]
+    together = saliency_maps(model, images, backbone="vgg16", methods=methods, layers=["hidden"], batch=2)
+    assert list(together) == methods
+    for n in range(len(images)):
+        one = saliency_maps(model, images[n : n + 1], backbone="vgg16", methods=methods, layers=["hidden"], batch=2)
+        for name in methods:
+            np.testing.assert_allclose(one[name].maps[0], together[name].maps[n], atol=1e-5)
+            assert one[name].raw_max[0] == pytest.approx(together[name].raw_max[n], rel=1e-4)
+            assert one[name].y_score[0] == pytest.approx(together[name].y_score[n], rel=1e-5)
+    np.testing.assert_allclose(together["gradcam"].y_score, predict(model, images), atol=1e-5)
+
+
 def test_a_sure_model_is_explained_as_well_and_is_left_as_it_was():
     rgb = np.repeat(IMAGES[..., None], 3, -1).astype(np.float32)
     model = model_of("vgg16", bias=60.0)  # score 1.0: the gradient of the sigmoid is 0
@@ -167,6 +182,8 @@ def test_a_wrong_layer_model_size_or_method_is_named():
         saliency_map(model, IMAGES, backbone="densenet121")
     with pytest.raises(SaliencyError, match=r"'occlusion'.*gradcam"):
         saliency_map(model, IMAGES, backbone="vgg16", method="occlusion")
+    with pytest.raises(BackboneError, match="block9_conv9"):
+        saliency_map(model, IMAGES, backbone="vgg16", layers=["block9_conv9"])
     with pytest.raises(BackboneError, match=r"\(80, 96\).*takes \(96, 80\)"):
         saliency_map(model, np.zeros((1, 80, 96)), backbone="vgg16", layers=["block4_pool"])
 

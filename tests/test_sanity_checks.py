@@ -10,13 +10,14 @@ import pytest
 from conftest import make_scan
 from spot_model import save_spot_model
 
-from bonescan_utils import phantom, randomisation
+from bonescan_utils import label_randomisation, phantom
 from bonescan_utils.count_noise import count_noise_scores
 from bonescan_utils.counterfactuals import counterfactual_rows, counterfactual_scores
 from bonescan_utils.deletion import SHARES, deletion_curves, deletion_gains
 from bonescan_utils.explanation import explain
+from bonescan_utils.label_randomisation import shuffled_label_model
 from bonescan_utils.models import load_model
-from bonescan_utils.randomisation import randomisation_scores, randomised_models, shuffled_label_model
+from bonescan_utils.randomisation import randomisation_scores, randomised_models
 from bonescan_utils.sanity import SanityError
 
 SCANS = [make_scan(f"s{i}", seed=i, hot=True) for i in range(3)]
@@ -64,9 +65,9 @@ def test_the_trained_map_points_at_the_spot_and_correlates_with_itself(model: Pa
 
 def test_labels_are_shuffled_within_each_partition(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     used: list[np.ndarray] = []
-    monkeypatch.setattr(randomisation, "fit", lambda arm, store, labels, parts, **_: used.append(labels))
-    monkeypatch.setattr(randomisation, "assemble", lambda fitted: None)
-    monkeypatch.setattr(randomisation, "save_model", lambda model, path, fitted: path)
+    monkeypatch.setattr(label_randomisation, "fit", lambda arm, store, labels, parts, **_: used.append(labels))
+    monkeypatch.setattr(label_randomisation, "assemble", lambda fitted: None)
+    monkeypatch.setattr(label_randomisation, "save_model", lambda model, path, fitted: path)
     labels, parts = np.arange(30) % 2, np.repeat(["train", "tuning", "test"], 10)
     shuffled_label_model(tmp_path / "m.keras", None, None, labels, parts, seed=1)  # type: ignore[arg-type]
     assert [used[0][parts == p].sum() for p in ("train", "tuning", "test")] == [5, 5, 5]

@@ -24,7 +24,7 @@ class Layout:
         scans: Its scans.
         aside: Rows of quarantine for what cannot be a scan: `file, row, scan_id, code, reason, next_step`.
         read: Files that were read for labels or boxes.
-        boxes: scan_id, view, name, x_min, y_min, x_max, y_max in pixels; None if the set has none.
+        boxes: scan_id, view, x0, y0, x1, y1 in pixels, label; None if the set has none.
     """
 
     scans: list[PublicScan] = field(default_factory=list)

@@ -179,6 +179,11 @@ TABLES = (
           "Test scans with visible lesions; maps below the methods know nothing of the model."),
     Table("localisation_differences", "explanation", "Saliency maps less the contrast of the image, same scans"),
     Table("froc", "explanation", "Visible lesions found at a number of false foci a scan"),
+    Table("localisation_breakdown", "explanation", "Lesions found by number, visibility and region",
+          "Lesions: at one false focus a scan. A scan counts in the group of its most prominent lesion. Fewer than ten"
+          " patients: too few to say."),
+    Table("localisation_compared_all", "explanation", "The study's saliency map less the others, same scans",
+          "Paired patient bootstrap; P values Holm-adjusted over all groups and maps."),
     Table("precision", "planning", "Width of the 95 % interval by number of scans", PLANNED),
     Table("scans_needed", "planning", "Scans needed for a wanted width of the 95 % interval", PLANNED),
     Table("weights", "training", "What each arm started from"),
@@ -226,6 +231,7 @@ DRAWINGS = (
             needs=("robustness",), draw=drawings.robustness),
     Drawing("grad_cam", "explanation", "Grad-CAM of hits, misses and false alarms",
             "Examples spread evenly over their scores. Each map is scaled to its own maximum."),
+    Drawing("localisation_breakdown", "explanation", "Lesions found by number, visibility and region"),
     Drawing("learning_curves", "training", "Training of the study's arm",
             needs=("history_{arm}",), draw=drawings.learning_curves),
 )  # fmt: skip
