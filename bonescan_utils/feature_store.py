@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from bonescan_utils.arms import Arm
-from bonescan_utils.files import free_bytes, read_json, sha256_file, write_atomic, write_json
+from bonescan_utils.files import free_bytes, sha256_file, write_atomic
+from bonescan_utils.seal import read_sealed, write_sealed
 from bonescan_utils.weights import WeightsSource
 
 SHARD = 256
@@ -197,7 +198,7 @@ class Shelf:
         path.with_suffix(".json").unlink(missing_ok=True)  # never an old record beside a new shard
         scale = write_array(path, batches, (len(rows), *shape))
         record = {**self.key, "rows": list(rows), "scale": scale, "sha256": sha256_file(path)}
-        write_json(path.with_suffix(".json"), record)
+        write_sealed(path.with_suffix(".json"), record)
         return Part(np.load(path, mmap_mode="r", allow_pickle=False), scale)
 
     def _held(self, rows: Sequence[str]) -> dict[str, tuple[Part, int]]:
@@ -211,7 +212,7 @@ class Shelf:
     def _look(self) -> Iterator[tuple[str, tuple[Path, int]]]:
         for about in sorted(self.folder.glob(f"{self.name}-*.json")):
             try:
-                rows = read_json(about)["rows"]
+                rows = read_sealed(about)["rows"]
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # what it described is computed again
             yield from ((row, (about.with_suffix(".npy"), at)) for at, row in enumerate(rows))
@@ -221,7 +222,7 @@ class Shelf:
         if not (path.is_file() or about.is_file()):
             return None
         try:
-            record = read_json(about)
+            record = read_sealed(about)
             if record["sha256"] != sha256_file(path):
                 raise ValueError("its hash is another")
             return Part(np.load(path, mmap_mode="r", allow_pickle=False), float(record["scale"]))
@@ -257,7 +258,7 @@ def evict(folder: Path) -> int:
 def _is_pooled(about: Path) -> bool:
     """Whether a record is one of pooled features; not if it cannot be read."""
     try:
-        return "pooled" in read_json(about)
+        return "pooled" in read_sealed(about)
     except (OSError, ValueError):
         return False
 

@@ -23,6 +23,7 @@ from bonescan_utils.execution import CellError
 from bonescan_utils.files import read_json, write_json
 from bonescan_utils.lock import run_lock
 from bonescan_utils.manifest import write_manifest
+from bonescan_utils.outputs import outputs_changed
 from bonescan_utils.profiles import StudyError, make_config, notebook_parameters, parse_settings
 from bonescan_utils.runner import Project, needed_bytes, run_study
 from bonescan_utils.screen import Screen
@@ -285,9 +286,9 @@ def test_the_list_of_what_was_written(tmp_path: Path) -> None:
     assert listed.loc[0, ["path", "rows"]].tolist() == ["ids.csv", "2"]
     assert run.read("ids.csv")["scan_id"].tolist() == ["0007", "1e5"]
     recorded = json.loads((tmp_path / "steps" / "01_one.json").read_text())["outputs"]
-    assert study.outputs_changed(tmp_path, recorded) == []
+    assert outputs_changed(tmp_path, recorded) == []
     (tmp_path / "ids.csv").write_text("scan_id\n0007\n")
-    assert study.outputs_changed(tmp_path, recorded) == ["ids.csv"]
+    assert outputs_changed(tmp_path, recorded) == ["ids.csv"]
 
 
 def test_a_progress_bar_in_a_log_is_rare_and_lines_are_whole() -> None:
