@@ -138,7 +138,6 @@ class FeatureStore:
         return index
 
 
-# ------------------------------------------------------------------------------------------------ shards
 def row_digests(images: np.ndarray) -> list[str]:
     """Return a hash of each image (n, h, w) uint8, its size included."""
     size = repr(images.shape[1:]).encode()
@@ -218,11 +217,10 @@ class Shelf:
             yield from ((row, (about.with_suffix(".npy"), at)) for at, row in enumerate(rows))
 
     def _opened(self, path: Path) -> Part | None:
-        about = path.with_suffix(".json")
-        if not (path.is_file() or about.is_file()):
+        if not (path.is_file() or path.with_suffix(".json").is_file()):
             return None
         try:
-            record = read_sealed(about)
+            record = read_sealed(path.with_suffix(".json"))
             if record["sha256"] != sha256_file(path):
                 raise ValueError("its hash is another")
             return Part(np.load(path, mmap_mode="r", allow_pickle=False), float(record["scale"]))
@@ -285,8 +283,7 @@ def _write_scaled(
     path: Path, outputs: Iterator[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, scale: float | None
 ) -> float:
     with write_atomic(path) as part, part.open("wb") as stream:
-        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
+        np.lib.format.write_array_header_1_0(stream, {"descr": dtype.str, "fortran_order": False, "shape": shape})
         for values in outputs:
             largest = float(np.abs(values).max())
             if not np.isfinite(largest):

@@ -128,11 +128,8 @@ def _checked(out: Path) -> dict[str, Any]:
         raise StudyError(f"{out.name}/{error}: it {advice}") from None
     for name, expected in about["sha256"].items():
         path = out / name
-        state = path.stat() if path.exists() else None
-        if state is None or _hashed(str(path), state.st_size, state.st_mtime_ns) != expected:
-            raise StudyError(
-                f"{out.name}/{name} {'is gone or' if state is None else 'is not what was written: it'} {advice}"
-            )
+        if not path.is_file() or _hashed(str(path), path.stat().st_size, path.stat().st_mtime_ns) != expected:
+            raise StudyError(f"{out.name}/{name} is not what was written: it {advice}")
     return about
 
 
@@ -163,11 +160,15 @@ def _write_arrays(
     """Write `images.npy` and `copies.npy` as the work comes in; both appear whole or not at all."""
     (out / "store.json").unlink(missing_ok=True)  # while the arrays change there is no store
     per_scan, with_copies = int(wanted.max()), int((wanted > 0).sum())
-    with write_atomic(out / "images.npy") as one, write_atomic(out / "copies.npy") as two:
-        with one.open("wb") as images, two.open("wb") as copies:  # no memory map: on a full disk that is a bus error
-            for stream, shape in ((images, (n, *size)), (copies, (with_copies, per_scan, *size))):
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(stream, header)
-            for image, drawn in work:
-                images.write(image.tobytes())
-                copies.write(drawn.tobytes())
+    with (
+        write_atomic(out / "images.npy") as one,
+        write_atomic(out / "copies.npy") as two,
+        one.open("wb") as images,  # no memory map: on a full disk that ends in a bus error
+        two.open("wb") as copies,
+    ):
+        for stream, shape in ((images, (n, *size)), (copies, (with_copies, per_scan, *size))):
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+        for image, drawn in work:
+            images.write(image.tobytes())
+            copies.write(drawn.tobytes())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import secrets
 import shutil
 import time
@@ -11,6 +13,7 @@ from pathlib import Path
 from bonescan_utils.processes import host_mark, process_mark, runs
 
 PREFIX = ".tmp-"
+_NAME = re.compile(r"\.tmp-([0-9a-f]{6})-([0-9]+\.[0-9]+)-[0-9a-f]{8}-.+", re.DOTALL)
 OLD_S = 86_400
 """Seconds after which a temporary of another host, of which nobody here can tell, is taken for left behind."""
 
@@ -46,10 +49,12 @@ def _listed(found: Iterator[Path]) -> list[Path]:
 
 
 def _is_stale(path: Path) -> bool:
-    host, _, rest = path.name.removeprefix(PREFIX).partition("-")
-    mark, dash, _ = rest.partition("-")
+    """Whether a path is a temporary of this user whose writer is gone."""
+    name = _NAME.fullmatch(path.name)
     try:
-        age = time.time() - path.lstat().st_mtime
+        about = path.lstat()
     except OSError:  # its writer has just finished it
         return False
-    return not runs(mark) if dash and host == host_mark() else age > OLD_S
+    if name is None or (hasattr(os, "getuid") and about.st_uid != os.getuid()):
+        return False
+    return not runs(name[2]) if name[1] == host_mark() else time.time() - about.st_mtime > OLD_S
