@@ -78,7 +78,7 @@ def test_a_fit_cut_short_is_done_again(folder: Path, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fits, "write_json", interrupted)
+        patch.setattr(fits, "write_sealed", interrupted)
         with pytest.raises(KeyboardInterrupt):
             complete([task], progress=False)
     assert (task.place / "predictions.csv").exists() and not task.done

@@ -18,14 +18,15 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from bonescan_utils import runner, study
+from bonescan_utils import room, study
 from bonescan_utils.execution import CellError
 from bonescan_utils.files import read_json, write_json
 from bonescan_utils.lock import run_lock
 from bonescan_utils.manifest import write_manifest
 from bonescan_utils.outputs import outputs_changed
 from bonescan_utils.profiles import StudyError, make_config, notebook_parameters, parse_settings
-from bonescan_utils.runner import Project, needed_bytes, run_study
+from bonescan_utils.room import needed_bytes
+from bonescan_utils.runner import Project, run_study
 from bonescan_utils.screen import Screen
 from bonescan_utils.study import open_run
 
@@ -261,7 +262,7 @@ def test_the_lock_of_a_dead_process_is_taken_over_but_not_that_of_another_host(t
 
 
 def test_a_run_without_room_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "free_bytes", lambda path: 10**8)
+    monkeypatch.setattr(room, "free_bytes", lambda path: 10**8)
     with pytest.raises(StudyError, match=r"not enough room .*0\.1 GB free"):
         start(project)
     assert not project.reports.exists()
