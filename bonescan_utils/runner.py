@@ -182,8 +182,7 @@ def _one_step(
         return
     drop_report(step.folder)
     screen.line(f"{title}  ({reason}) ...")
-    seconds = step.execute(inputs(), screen=screen)
-    step.note_inputs(inputs())
+    seconds = step.execute(inputs, screen=screen)
     outputs = [str(output["path"]) for output in step.record()["outputs"]]
     tables, figures = (sum(name.endswith(end) for name in outputs) for end in (".csv", ".png"))
     screen.line(f"{title}  done in {clock(seconds)}: {tables} tables, {figures} figures")

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,11 +91,12 @@ class Step:
         gone += [] if self.copy.exists() else [self.copy.name]
         return f"missing or changed: {', '.join(gone[:3])}" + (" ..." if len(gone) > 3 else "") if gone else ""
 
-    def execute(self, inputs: str, *, screen: Screen | None = None) -> float:
+    def execute(self, inputs: Callable[[], str], *, screen: Screen | None = None) -> float:
         """Execute the notebook and complete its record; return the seconds it took.
 
         Args:
-            inputs: Hash of its inputs.
+            inputs: Gives the hash of its inputs; asked at the end, for the first step makes the phantoms' files, its
+                inputs of the next time.
             screen: Where the kernel's text goes.
 
         Raises:
@@ -106,20 +107,16 @@ class Step:
         before, nonce = self.record(), secrets.token_hex(8)
         if not before:
             self.record_path.unlink(missing_ok=True)  # damaged: no notebook may go by it
-        fingerprint = self.fingerprint(inputs)  # of the code that is about to run, not of what it may be by the end
+        fingerprint = self.fingerprint("")  # of the code that is about to run, not of what it may be by the end
         seconds = execute(Job(self.source, self.copy, dict(self.parameters), nonce=nonce), screen=screen)
         record = self.record()
         if record.get("nonce") != nonce:
             raise CellError(self.name, "NotFinished", "it ended before its last cell, which lists what it wrote")
         self._remove_leftovers(before, record)
+        fingerprint["inputs"] = inputs()
         write_sealed(self.record_path, record | {"fingerprint": fingerprint, "seconds": round(seconds, 1)})
         begun_path(self.folder, self.name).unlink(missing_ok=True)
         return seconds
-
-    def note_inputs(self, inputs: str) -> None:
-        """Record the inputs anew: the first step makes the phantom's files, its inputs of the next time."""
-        record = self.record()
-        write_sealed(self.record_path, record | {"fingerprint": record["fingerprint"] | {"inputs": inputs}})
 
     def _remove_leftovers(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
         """Remove what earlier executions wrote, ended or not, and this one did not: a run shows nothing of an older."""

@@ -153,9 +153,7 @@ def one_round(project: Path, name: str, seen: Seen, rng: np.random.Generator, *,
             seen.orphans_left += len(still_running(orphans))
             now = finished_work(folder)
             where = f"round {seen.rounds + 1}, kill {seen.kills}"
-            seen.faults += [
-                f"{where}: half a file: {text}" for text in half_files(folder) + half_files(project / "data")
-            ]
+            seen.faults += [f"{where}: half a file: {text}" for text in half_files(project)]
             seen.faults += [f"{where}: {key} was done again" for key in done if now.get(key) != done[key]]
             stage = f"{sum(key[0].isdecimal() for key in now)} steps done"
             seen.killed_in[stage] = seen.killed_in.get(stage, 0) + 1
