@@ -43,15 +43,15 @@ def _take(path: Path) -> bool:
     """Put a lock of this process in its place, whole at once, if the place is free; say whether it was."""
     mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": provenance.now(), "mark": process_mark()}
     text, part = json.dumps(mine), temporary(path)
-    part.write_text(text, encoding="utf-8")
     try:
+        part.write_text(text, encoding="utf-8")
         os.link(part, path)  # unlike a rename, it fails where there is a lock
     except FileExistsError:
         return False
-    except OSError:  # a disk without hard links: a kill at this very moment leaves an empty lock
+    except PermissionError:  # a disk without hard links: a kill at this very moment leaves an empty lock
         return _take_by_name(path, text)
     finally:
-        part.unlink()
+        part.unlink(missing_ok=True)
     return True
 
 
