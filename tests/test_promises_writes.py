@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import errno
+import os
 import resource
 import signal
 import subprocess
@@ -201,7 +202,8 @@ def test_p18_a_kill_leaves_the_earlier_file_and_the_next_run_cleans_up(
     path = tmp_path / "deep" / "x.bin"
     write_text(path, "old")
     process = subprocess.Popen(
-        [sys.executable, "-c", WRITING, str(path)], cwd=PACKAGE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        [sys.executable, "-c", WRITING, str(path)],
+        cwd=PACKAGE.parent, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )  # fmt: skip
     assert process.stdout is not None and process.stdout.readline() == b"half\n"
@@ -225,16 +227,12 @@ def test_p18_only_temporaries_of_dead_writers_are_removed(tmp_path: Path) -> Non
     assert remove_stale(tmp_path) == len(stale)
     assert not any(path.exists() for path in stale) and all(path.exists() for path in [mine, *others])
     old = time.time() - 2 * 86_400
-    import os
-
     for path in others:
         os.utime(path, (old, old))
     assert remove_stale(tmp_path) == 1 and not others[-1].exists(), "of another host, after a day"
 
 
 def _pid() -> int:
-    import os
-
     return os.getpid()
 
 
