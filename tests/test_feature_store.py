@@ -78,7 +78,7 @@ def forget_sha(path: Path) -> None:
         lambda path: path.with_suffix(".json").unlink(),
         lambda path: path.with_suffix(".json").write_text("{"),
     ],
-    ids="bit_flipped record_damaged record_of_another_version cut_short empty gone record_gone record_cut_short".split(),
+    ids="bit_flipped record_flipped record_of_another cut_short empty gone record_gone record_cut_short".split(),
 )
 def test_a_shard_that_is_not_whole_is_not_opened(tmp_path: Path, harm) -> None:
     path, said = write(tmp_path), []
