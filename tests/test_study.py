@@ -252,7 +252,7 @@ def test_p21_a_cell_that_takes_too_long_is_a_failure(project: Project) -> None:
     (project.notebooks / "mood.txt").write_text("sleep")
     source, target = project.notebooks / "01_one.ipynb", project.reports / "copy.ipynb"
     job = Job(source, target, {"run_dir": "../reports/x"}, nonce="1", timeout_s=4)
-    with pytest.raises(CellError, match="01_one, code cell 7 .*Timeout: a cell took longer than 4 s"):
+    with pytest.raises(CellError, match=r"01_one, code cell 7 .*Timeout: a cell took longer than 4 s"):
         execute(job)
     assert target.exists() and not list(project.reports.glob(".*"))
 
