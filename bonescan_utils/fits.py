@@ -36,7 +36,7 @@ NOT_TRAINING = frozenset(
     " rates bootstrap thresholds operating_points calibration recalibration decision subgroups failures sample_size"
     " perturbations landmarks robustness robustness_chart predictions saliency saliency_methods attribution"
     " explanation localisation localisation_chart sanity sanity_run sanity_chart randomisation counterfactuals"
-    " deletion count_noise burden overlays lesions study crossval workers plan devices".split()
+    " deletion count_noise burden overlays lesions study crossval workers plan devices outputs room account".split()
 )
 """Modules that training does not run: a change in them alone does not make a trained arm stale."""
 
@@ -194,6 +194,8 @@ def complete(fits: Sequence[Fit], *, progress: bool = True) -> list[bool]:
     """
     there = [each.done for each in fits]
     missing = {each.name: each for each, done in zip(fits, there, strict=True) if not done}
+    for each in (each for each, done in zip(fits, there, strict=True) if done):
+        each.backup.clear()  # where a kill came between the last record and this
     for each in missing.values():
         if each.damaged():
             print(f"{each.name}: trained again, damaged: {', '.join(each.damaged())}")  # noqa: T201
