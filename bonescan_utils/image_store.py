@@ -158,6 +158,7 @@ def _write_arrays(
     out: Path, work: Iterable[tuple[np.ndarray, np.ndarray]], n: int, wanted: np.ndarray, size: tuple[int, int]
 ) -> None:
     """Write `images.npy` and `copies.npy` as the work comes in; both appear whole or not at all."""
+    (out / "store.json").unlink(missing_ok=True)  # while the arrays change there is no store
     per_scan, with_copies = int(wanted.max()), int((wanted > 0).sum())
     with (
         write_atomic(out / "images.npy") as one,
@@ -171,5 +172,3 @@ def _write_arrays(
         for image, drawn in work:
             images.write(image.tobytes())
             copies.write(drawn.tobytes())
-        images.flush(), copies.flush()
-        (out / "store.json").unlink(missing_ok=True)  # while one array after the other is replaced there is no store
