@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import keras
@@ -92,6 +92,21 @@ class Descent:
         finally:
             for variable, value in zip(self.model.trainable_variables, own, strict=False):
                 variable.assign(value)
+
+    def state(self) -> dict[str, np.ndarray]:
+        """All that the next step depends on, by name: weights, dropout's seeds, moments, averages, the count."""
+        found = {f"state_{at:05d}": np.asarray(v) for at, v in enumerate(self._variables())}
+        return found | {"count": np.array(self._count)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        """Set everything as `state` gave it, of a descent of the same arm."""
+        for at, variable in enumerate(self._variables()):
+            variable.assign(state[f"state_{at:05d}"])
+        self._count = int(state["count"])
+
+    def _variables(self) -> list:
+        moments = [v for optimizer in self._optimizers for v in optimizer.variables]
+        return [*self.model.variables, *moments, *self._averages]
 
     def _compile(self):  # type: ignore[no-untyped-def]  # a tf.function
         model, several = self.model, self._strategy.num_replicas_in_sync > 1

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -22,11 +23,12 @@ from typing import Any
 import nbformat
 from jupyter_client import AsyncKernelManager
 from jupyter_client.kernelspec import KernelSpec
-from nbclient.exceptions import DeadKernelError
+from nbclient.exceptions import CellTimeoutError, DeadKernelError
 
 from bonescan_utils.files import write_text
 from bonescan_utils.screen import Screen, without_noise
 from bonescan_utils.study import NONCE_VARIABLE
+from bonescan_utils.temporaries import remove_stale, temporary
 
 logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is said once, by CellError
 
@@ -65,7 +67,10 @@ class KernelManager(AsyncKernelManager):
             display_name="Python 3",
             language="python",
         )
-        self._folder = Path(tempfile.mkdtemp(prefix="bonescan-"))
+        remove_stale(Path(tempfile.gettempdir()), deep=False)
+        self._folder = temporary(Path(tempfile.gettempdir()) / "kernel")
+        self._folder.mkdir(mode=0o700)
+        self._process: Any = None
         if os.name == "posix":  # in a short path of our own: a socket's path has at most about 100 characters
             self.transport = "ipc"
             self.ip = str(self._folder / "kernel")
@@ -80,6 +85,7 @@ class KernelManager(AsyncKernelManager):
         """Start the kernel; what it says outside of cells goes to a file, not to the terminal."""
         with (self._folder / "stderr.txt").open("wb") as stderr:
             await super().start_kernel(stderr=stderr, **options)
+        self._process = getattr(self.provisioner, "process", None)
 
     def last_words(self) -> str:
         """Return the last line that the kernel wrote outside of cells."""
@@ -89,13 +95,19 @@ class KernelManager(AsyncKernelManager):
 
     def kill_group(self) -> None:
         """Kill the kernel and all that it started, at once."""
-        process = getattr(self.provisioner, "process", None)
+        process = self._process
         if process is not None and process.poll() is None:
             with suppress(ProcessLookupError, PermissionError):
                 if os.name == "posix":
                     os.killpg(process.pid, signal.SIGKILL)
                 else:
                     process.kill()
+
+    def was_killed(self) -> bool:
+        """Whether the kernel ended by a signal that no program can catch: what a system without memory sends."""
+        with suppress(subprocess.TimeoutExpired):
+            return self._process is not None and self._process.wait(timeout=5) == -9
+        return False
 
     def remove_folder(self) -> None:
         """Remove the folder of the sockets."""
@@ -155,7 +167,7 @@ def execute(job: Job, *, screen: Screen | None = None) -> float:
         screen: Where the kernel's text output is passed on to; None to keep it to the notebook.
 
     Raises:
-        CellError: A cell raised an error, or the kernel died.
+        CellError: A cell raised an error or took too long, or the kernel died.
         KeyboardInterrupt: Ctrl-C; the kernel and its children are gone by then.
     """
     started = time.monotonic()
@@ -172,14 +184,13 @@ def execute(job: Job, *, screen: Screen | None = None) -> float:
     except PapermillExecutionError as error:
         raise _cell_error(job, running, error.ename, error.evalue) from None
     except DeadKernelError:
-        raise _cell_error(job, running, "KernelDied", _death(KernelManager.current)) from None
-    except BaseException:
-        if KernelManager.current is not None:
-            KernelManager.current.kill_group()
-        raise
+        raise _cell_error(job, running, *_death(KernelManager.current)) from None
+    except CellTimeoutError:
+        raise _cell_error(job, running, "Timeout", f"a cell took longer than {job.timeout_s} s") from None
     finally:
         _restore(NONCE_VARIABLE, before)
         if KernelManager.current is not None:
+            KernelManager.current.kill_group()  # whatever is left of it: nothing goes on writing into the run folder
             KernelManager.current.remove_folder()
             KernelManager.current = None
         for relay in relays:
@@ -220,20 +231,29 @@ def _cell_error(job: Job, copy: Path, ename: str, reason: str) -> CellError:
     return CellError(job.source.stem, ename, " ".join(reason.split())[:500], cell=last[0], section=last[1])
 
 
-def _death(manager: KernelManager | None) -> str:
+def _death(manager: KernelManager | None) -> tuple[str, str]:
+    """Return the name and the text of the error of a kernel that is gone."""
     words = manager.last_words()[:200] if manager is not None else ""
-    return "the notebook's Python stopped suddenly; most often the machine ran out of memory" + (
-        f" (its last words: {words})" if words else ""
-    )
+    last = f" (its last words: {words})" if words else ""
+    if manager is not None and manager.was_killed():
+        return "KernelKilled", f"the notebook's Python was killed; most often the machine ran out of memory{last}"
+    return "KernelDied", f"the notebook's Python stopped suddenly{last}"
 
 
 def _cells(copy: Path) -> list[nbformat.NotebookNode]:
     """Return the cells of an executed copy without those that papermill added."""
-    if not copy.exists():
-        return []
     added = {"injected-parameters", "papermill-error-cell-tag"}
-    cells = nbformat.read(copy, as_version=4).cells
+    notebook = _read(copy)
+    cells = notebook.cells if notebook is not None else []
     return [cell for cell in cells if not added & set(cell.metadata.get("tags", []))]
+
+
+def _read(copy: Path) -> nbformat.NotebookNode | None:
+    """Return papermill's copy; None where there is none, or where it could not write it whole (a full disk)."""
+    try:
+        return nbformat.read(copy, as_version=4)
+    except (OSError, ValueError, nbformat.ValidationError):
+        return None
 
 
 def _heading(markdown: str) -> str:
@@ -251,9 +271,10 @@ def _restore(name: str, value: str | None) -> None:
 
 def _publish(running: Path, target: Path) -> None:
     """Put an executed copy in its place, without the paths of this machine in its metadata."""
-    if not running.exists():
+    notebook = _read(running)
+    if notebook is None:
+        running.unlink(missing_ok=True)
         return
-    notebook = nbformat.read(running, as_version=4)
     for key in ("input_path", "output_path", "environment_variables"):
         notebook.metadata.get("papermill", {}).pop(key, None)
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):

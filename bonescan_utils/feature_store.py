@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 
 from bonescan_utils.arms import Arm
-from bonescan_utils.files import free_bytes, read_json, sha256_file, write_atomic, write_json
+from bonescan_utils.files import free_bytes, sha256_file, write_atomic
+from bonescan_utils.seal import read_sealed, write_sealed
 from bonescan_utils.weights import WeightsSource
 
 SHARD = 256
@@ -137,7 +138,6 @@ class FeatureStore:
         return index
 
 
-# ------------------------------------------------------------------------------------------------ shards
 def row_digests(images: np.ndarray) -> list[str]:
     """Return a hash of each image (n, h, w) uint8, its size included."""
     size = repr(images.shape[1:]).encode()
@@ -197,7 +197,7 @@ class Shelf:
         path.with_suffix(".json").unlink(missing_ok=True)  # never an old record beside a new shard
         scale = write_array(path, batches, (len(rows), *shape))
         record = {**self.key, "rows": list(rows), "scale": scale, "sha256": sha256_file(path)}
-        write_json(path.with_suffix(".json"), record)
+        write_sealed(path.with_suffix(".json"), record)
         return Part(np.load(path, mmap_mode="r", allow_pickle=False), scale)
 
     def _held(self, rows: Sequence[str]) -> dict[str, tuple[Part, int]]:
@@ -211,17 +211,16 @@ class Shelf:
     def _look(self) -> Iterator[tuple[str, tuple[Path, int]]]:
         for about in sorted(self.folder.glob(f"{self.name}-*.json")):
             try:
-                rows = read_json(about)["rows"]
+                rows = read_sealed(about)["rows"]
             except (OSError, ValueError, KeyError, TypeError):
                 continue  # what it described is computed again
             yield from ((row, (about.with_suffix(".npy"), at)) for at, row in enumerate(rows))
 
     def _opened(self, path: Path) -> Part | None:
-        about = path.with_suffix(".json")
-        if not (path.is_file() or about.is_file()):
+        if not (path.is_file() or path.with_suffix(".json").is_file()):
             return None
         try:
-            record = read_json(about)
+            record = read_sealed(path.with_suffix(".json"))
             if record["sha256"] != sha256_file(path):
                 raise ValueError("its hash is another")
             return Part(np.load(path, mmap_mode="r", allow_pickle=False), float(record["scale"]))
@@ -257,7 +256,7 @@ def evict(folder: Path) -> int:
 def _is_pooled(about: Path) -> bool:
     """Whether a record is one of pooled features; not if it cannot be read."""
     try:
-        return "pooled" in read_json(about)
+        return "pooled" in read_sealed(about)
     except (OSError, ValueError):
         return False
 
@@ -284,8 +283,7 @@ def _write_scaled(
     path: Path, outputs: Iterator[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, scale: float | None
 ) -> float:
     with write_atomic(path) as part, part.open("wb") as stream:
-        header = {"descr": dtype.str, "fortran_order": False, "shape": shape}
-        np.lib.format.write_array_header_1_0(stream, header)
+        np.lib.format.write_array_header_1_0(stream, {"descr": dtype.str, "fortran_order": False, "shape": shape})
         for values in outputs:
             largest = float(np.abs(values).max())
             if not np.isfinite(largest):

@@ -15,13 +15,14 @@ import json
 import math
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from bonescan_utils.temporaries import temporary
 
 if TYPE_CHECKING:  # loaded where a table is made: a command that reads no table does not wait for it
     import pandas as pd
@@ -73,25 +74,25 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{secrets.token_hex(4)}-{path.name}"
+    part = temporary(path)
     try:
-        yield temporary
-        with temporary.open("rb+") as stream:
+        yield part
+        with part.open("rb+") as stream:
             os.fsync(stream.fileno())
-        temporary.replace(path)
+        part.replace(path)
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
             reason = f"no room to write it ({free_bytes(path):,} bytes free); an earlier file is intact"
             raise OSError(error.errno, reason, str(path)) from error
         raise
     finally:
-        temporary.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
     """Writes `data` atomically."""
-    with write_atomic(path) as temporary:
-        temporary.write_bytes(data)
+    with write_atomic(path) as part:
+        part.write_bytes(data)
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -105,21 +106,21 @@ def write_json(path: str | Path, obj: Any) -> None:
     Numpy scalars and arrays, paths, sets and tuples are turned into plain JSON; a number that is not finite
     becomes `null`, because JSON has no word for it.
     """
-    write_text(path, json.dumps(_plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json.dumps(plain(obj), indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
-def _plain(obj: Any) -> Any:
+def plain(obj: Any) -> Any:
     """Returns `obj` in the types that JSON knows."""
     if isinstance(obj, dict):
-        return {str(key): _plain(value) for key, value in obj.items()}
+        return {str(key): plain(value) for key, value in obj.items()}
     if isinstance(obj, (set, frozenset)):
-        return [_plain(value) for value in sorted(obj, key=str)]
+        return [plain(value) for value in sorted(obj, key=str)]
     if isinstance(obj, (list, tuple)):
-        return [_plain(value) for value in obj]
+        return [plain(value) for value in obj]
     if isinstance(obj, os.PathLike):
         return os.fspath(obj)
     if hasattr(obj, "tolist"):  # numpy scalar or array
-        return _plain(obj.tolist())
+        return plain(obj.tolist())
     if isinstance(obj, float) and not math.isfinite(obj):
         return None
     return obj

@@ -17,13 +17,15 @@ import pandas as pd
 
 from bonescan_utils import provenance, workers
 from bonescan_utils.arms import Arm
+from bonescan_utils.backup import Backup
 from bonescan_utils.feature_store import row_digests
 from bonescan_utils.features import features, shard_count
-from bonescan_utils.files import read_csv, read_json, write_csv, write_json
+from bonescan_utils.files import read_csv, sha256_file, write_csv
 from bonescan_utils.image_store import ImageStore, open_store
 from bonescan_utils.models import assemble, save_model
 from bonescan_utils.partitions import fold_partitions
 from bonescan_utils.profiles import study_arm
+from bonescan_utils.seal import read_sealed, write_sealed
 from bonescan_utils.transfer import Fitted, fit
 from bonescan_utils.weights import WeightsSource, resolve_weights
 
@@ -35,7 +37,7 @@ NOT_TRAINING = frozenset(
     " perturbations landmarks robustness robustness_chart predictions saliency saliency_methods attribution"
     " explanation localisation localisation_chart sanity sanity_run sanity_chart randomisation counterfactuals"
     " deletion count_noise burden boxes breakdown breakdown_chart label_randomisation overlays"
-    " lesions study crossval workers plan devices".split()
+    " lesions study crossval workers plan devices outputs room account".split()
 )
 """Modules that training does not run: a change in them alone does not make a trained arm stale."""
 
@@ -107,15 +109,32 @@ class Fit:
         backbone = self.settings.backbone
         return resolve_weights(backbone, weights=self.weights, weights_dir=self.weights_dir or None, seed=self.seed)
 
+    @property
+    def backup(self) -> Backup:
+        """Where its state is kept while it is trained."""
+        return Backup(self.place / "backup", self.key, say=lambda line: print(f"{self.name}: {line}"))  # noqa: T201
+
     def record(self) -> dict:
-        """What was recorded of it; empty if it is not there whole."""
-        path = self.place / "record.json"
-        return dict(read_json(path)) if path.exists() and (self.folds or self.model.exists()) else {}
+        """What was recorded of it; empty if there is no whole record."""
+        try:
+            return read_sealed(self.place / "record.json")
+        except (OSError, ValueError):
+            return {}
 
     @property
     def done(self) -> bool:
-        """Whether it is there, made from what it would be made from now."""
-        return self.record().get("key") == self.key != ""
+        """Whether it is there, every file as it was written, made from what it would be made from now."""
+        return self.record().get("key") == self.key != "" and not self.damaged()
+
+    def damaged(self) -> list[str]:
+        """Its files that are gone or not what was written, by their paths in the run folder; none of an unfinished."""
+        if not (self.place / "record.json").exists():
+            return []
+        folder, files = Path(self.folder), self.record().get("files")
+        if files is None:
+            return [(self.place / "record.json").relative_to(folder).as_posix()]
+        paths = {name: folder / name for name in files}
+        return [name for name, path in paths.items() if not path.is_file() or sha256_file(path) != files[name]]
 
     def scores(self) -> pd.DataFrame:
         """Its scores: scan_id, patient_id, arm, partition, y_true, y_score."""
@@ -176,6 +195,11 @@ def complete(fits: Sequence[Fit], *, progress: bool = True) -> list[bool]:
     """
     there = [each.done for each in fits]
     missing = {each.name: each for each, done in zip(fits, there, strict=True) if not done}
+    for each in (each for each, done in zip(fits, there, strict=True) if done):
+        each.backup.clear()  # where a kill came between the last record and this
+    for each in missing.values():
+        if each.damaged():
+            print(f"{each.name}: trained again, damaged: {', '.join(each.damaged())}")  # noqa: T201
     if missing and workers.scheduler():
         workers.run_all(_compute_shard, _shards(list(missing.values())), label="features", progress=progress)
     workers.run_all(train, missing, label="fits", progress=progress)
@@ -187,7 +211,8 @@ def train(task: Fit) -> None:
     arm, store, cohort = task.settings, open_store(Path(task.folder) / "store"), _cohort(Path(task.folder))
     found = features(store, arm, source=task.source(), out_dir=Path(task.folder) / "features")
     labels, partitions = cohort["metastasis"].to_numpy(), _partitions(task, cohort)
-    fitted = fit(arm, found, labels, partitions, seed=task.training_seed, progress=not task.folds)
+    how = {"seed": task.training_seed, "progress": not task.folds, "backup": task.backup}
+    fitted = fit(arm, found, labels, partitions, **how)
     rows = np.flatnonzero(partitions != "train") if task.folds else np.arange(len(cohort))
     scores = cohort[["scan_id", "patient_id"]].assign(arm=arm.name, partition=partitions, y_true=labels)
     scores = scores.iloc[rows].assign(y_score=fitted.predict(found, rows))
@@ -196,7 +221,8 @@ def train(task: Fit) -> None:
     write_csv(task.place / "history.csv", fitted.history.assign(arm=arm.name))
     if not task.folds:
         save_model(assemble(fitted), task.model, fitted)
-    write_json(task.place / "record.json", _record(fitted, task, found.seconds))
+    write_sealed(task.place / "record.json", _record(fitted, task, found.seconds))
+    task.backup.clear()
     keras.backend.clear_session()
     gc.collect()
 
@@ -209,8 +235,11 @@ def _partitions(task: Fit, cohort: pd.DataFrame) -> np.ndarray:
 
 
 def _record(fitted: Fitted, task: Fit, seconds: float) -> Mapping[str, object]:
+    written = [task.place / "predictions.csv", task.place / "history.csv"]
+    written += [] if task.folds else [task.model, task.model.with_suffix(".json")]
     return {
         "key": task.key,
+        "files": {path.relative_to(task.folder).as_posix(): sha256_file(path) for path in written},
         "arm": asdict(fitted.arm),
         "weights": fitted.source.to_dict(),
         "best_epoch": fitted.best_epoch,

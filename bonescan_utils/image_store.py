@@ -9,17 +9,23 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from bonescan_utils.files import read_json, read_text_csv, write_atomic, write_csv, write_json
+from bonescan_utils.files import read_text_csv, sha256_file, write_atomic, write_csv
 from bonescan_utils.loading import load_scan
 from bonescan_utils.preprocessing import DEFAULT_SIZE, draw_jitter, prepare
+from bonescan_utils.profiles import StudyError
 from bonescan_utils.scan import ScanError
+from bonescan_utils.seal import read_sealed, write_sealed
 from bonescan_utils.workers import in_order
+
+FILES = ("images.npy", "copies.npy", "index.csv")
+"""Files of a store beside its record, `store.json`, which is written last and holds their hashes."""
 
 
 @dataclass(frozen=True)
@@ -89,24 +95,48 @@ def build_store(
     _write_arrays(Path(out), work, len(rows), wanted, size)
     index = pd.DataFrame({"scan_id": used["scan_id"].astype(str), "copies": wanted})
     write_csv(Path(out) / "index.csv", index)
-    write_json(Path(out) / "store.json", {"layout": layout, "size": list(size), "copies": copies, "seed": seed})
+    hashes = {name: sha256_file(Path(out) / name) for name in FILES}
+    about = {"layout": layout, "size": list(size), "copies": copies, "seed": seed, "sha256": hashes}
+    write_sealed(Path(out) / "store.json", about)
     return open_store(Path(out))
 
 
 def open_store(out: Path) -> ImageStore:
-    """Open a store.
+    """Open a store. Its files are hashed once in a process, and again when they change.
 
     Raises:
         FileNotFoundError: There is none at `out`.
+        StudyError: A file of it is not what was written; the text names it.
     """
     out = Path(out)
     if not (out / "store.json").exists():
         raise FileNotFoundError(f"no image store in {out.name}/: run notebook 02_preprocessing first")
+    about = _checked(out)
     index = read_text_csv(out / "index.csv")
     rows = np.flatnonzero(index["copies"].astype(int).to_numpy())
     copies = np.load(out / "copies.npy", mmap_mode="r", allow_pickle=False) if len(rows) else None
     images = np.load(out / "images.npy", mmap_mode="r", allow_pickle=False)
-    return ImageStore(images, copies, rows, tuple(index["scan_id"]), str(read_json(out / "store.json")["layout"]))
+    return ImageStore(images, copies, rows, tuple(index["scan_id"]), str(about["layout"]))
+
+
+def _checked(out: Path) -> dict[str, Any]:
+    """Return the record of a store, all of whose files are what it says."""
+    advice = f"is damaged; remove {out.name}/store.json and run notebook 02_preprocessing again"
+    try:
+        about = read_sealed(out / "store.json")
+    except ValueError as error:
+        raise StudyError(f"{out.name}/{error}: it {advice}") from None
+    for name, expected in about["sha256"].items():
+        path = out / name
+        if not path.is_file() or _hashed(str(path), path.stat().st_size, path.stat().st_mtime_ns) != expected:
+            raise StudyError(f"{out.name}/{name} is not what was written: it {advice}")
+    return about
+
+
+@lru_cache(maxsize=64)
+def _hashed(path: str, size: int, mtime_ns: int) -> str:
+    """Return the hash of a file as it is now."""
+    return sha256_file(path)
 
 
 def _prepare_all(
@@ -130,14 +160,15 @@ def _write_arrays(
     """Write `images.npy` and `copies.npy` as the work comes in; both appear whole or not at all."""
     (out / "store.json").unlink(missing_ok=True)  # while the arrays change there is no store
     per_scan, with_copies = int(wanted.max()), int((wanted > 0).sum())
-    with write_atomic(out / "images.npy") as one, write_atomic(out / "copies.npy") as two:
-        images = np.lib.format.open_memmap(one, "w+", np.uint8, (n, *size))
-        copies = np.lib.format.open_memmap(two, "w+", np.uint8, (with_copies, per_scan, *size))
-        filled = 0
-        for at, (image, drawn) in enumerate(work):
-            images[at] = image
-            if len(drawn):
-                copies[filled] = drawn
-                filled += 1
-        images.flush()
-        copies.flush()
+    with (
+        write_atomic(out / "images.npy") as one,
+        write_atomic(out / "copies.npy") as two,
+        one.open("wb") as images,  # no memory map: on a full disk that ends in a bus error
+        two.open("wb") as copies,
+    ):
+        for stream, shape in ((images, (n, *size)), (copies, (with_copies, per_scan, *size))):
+            header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+            np.lib.format.write_array_header_1_0(stream, header)
+        for image, drawn in work:
+            images.write(image.tobytes())
+            copies.write(drawn.tobytes())

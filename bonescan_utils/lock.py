@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bonescan_utils import provenance
+from bonescan_utils.processes import process_mark, runs
 from bonescan_utils.profiles import StudyError
+from bonescan_utils.temporaries import temporary
 
 NAME = ".lock"
 
@@ -27,43 +29,64 @@ def run_lock(folder: Path) -> Iterator[None]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / NAME
-    _clear_dead(path)
+    if path.exists() and _is_dead(_holder(path)):
+        _take_away(path)
+    if not _take(path):
+        raise StudyError(_held(path))
     try:
-        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
-    except FileExistsError:
-        raise StudyError(_held(path)) from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            json.dump({"pid": os.getpid(), "host": socket.gethostname(), "since": provenance.now()}, stream)
         yield
     finally:
         path.unlink(missing_ok=True)
 
 
-def _clear_dead(path: Path) -> None:
-    """Remove the lock of a process of this host that no longer runs."""
-    holder = _holder(path)
-    if holder.get("host") == socket.gethostname() and not _alive(int(holder.get("pid", 0))):
-        path.unlink(missing_ok=True)
+def _take(path: Path) -> bool:
+    """Put a lock of this process in its place, whole at once, if the place is free; say whether it was."""
+    mine = {"pid": os.getpid(), "host": socket.gethostname(), "since": provenance.now(), "mark": process_mark()}
+    text, part = json.dumps(mine), temporary(path)
+    try:
+        part.write_text(text, encoding="utf-8")
+        os.link(part, path)  # unlike a rename, it fails where there is a lock
+    except FileExistsError:
+        return False
+    except PermissionError:  # a disk without hard links: a kill at this very moment leaves an empty lock
+        return _take_by_name(path, text)
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def _take_by_name(path: Path, text: str) -> bool:
+    try:
+        handle = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY)
+    except FileExistsError:
+        return False
+    with os.fdopen(handle, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    return True
+
+
+def _take_away(path: Path) -> None:
+    """Remove a dead lock; one that another process has put there meanwhile goes back."""
+    aside = temporary(path)
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return
+    if not _is_dead(_holder(aside)):
+        os.link(aside, path)
+    aside.unlink()
 
 
 def _holder(path: Path) -> dict[str, str]:
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
+        return {str(key): str(value) for key, value in dict(json.loads(path.read_text(encoding="utf-8"))).items()}
     except (OSError, ValueError):
         return {}
 
 
-def _alive(pid: int) -> bool:
-    if pid <= 0:
-        return False
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        return True
-    return True
+def _is_dead(holder: dict[str, str]) -> bool:
+    """Whether a holder was a process of this host that no longer runs."""
+    return holder.get("host") == socket.gethostname() and not runs(holder.get("mark", holder.get("pid", "")))
 
 
 def _held(path: Path) -> str:

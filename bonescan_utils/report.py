@@ -76,7 +76,7 @@ def write_index(page: Path, *, record: Mapping[str, Any], links: Sequence[tuple[
     there = {name: about for name, about in OTHER_PAGES.items() if (page.parent / name).exists()}
     rows += [(f'<a href="{name}">{name.removesuffix(".html")}</a>', about) for name, about in there.items()]
     body = "<h1>Bone scan study</h1>" + _summary(page.parent, record) + _table(rows)
-    body += "".join(_picture(page.parent / "figures" / f"{name}.png") for name in INDEX_FIGURES)
+    body += "".join(_picture(page.parent / name) for name in INDEX_FIGURES if name in _outputs(record))
     body += "<h2>Made from</h2>" + _table([(html.escape(str(name)), html.escape(str(value))) for name, value in facts])
     write_text(page, _document(f"Bone scan study: {record['run']}", body, links=(), here=page.name))
 
@@ -85,11 +85,16 @@ def _summary(folder: Path, record: Mapping[str, Any]) -> str:
     """Return what the run found: its table of arms, and for phantoms the sentence that must stand beside it."""
     table = folder / "tables" / "comparison.csv"
     found = f"<p>{html.escape(PHANTOM_SENTENCE)}</p>" if record.get("notes", {}).get("synthetic") else ""
-    if table.exists():
+    if table.exists() and "tables/comparison.csv" in _outputs(record):
         shown = read_text_csv(table)
         columns = [name for name in SUMMARY_COLUMNS if name in shown]
         found += shown[columns].to_html(index=False, border=0, escape=True, classes="summary")
     return found
+
+
+def _outputs(record: Mapping[str, Any]) -> set[str]:
+    """Return the paths of all that the done steps of a run wrote: nothing of an older run in the same folder."""
+    return {str(output["path"]) for step in record["steps"] for output in step.get("outputs", [])}
 
 
 def _body(content: nbformat.NotebookNode) -> str:

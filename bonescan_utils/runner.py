@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,19 +13,19 @@ from typing import Any
 import pandas as pd
 
 from bonescan_utils import provenance, workers
+from bonescan_utils.account import drop_report, ending, notes, summaries, write_pages
 from bonescan_utils.arms import get_arm
 from bonescan_utils.feature_store import evict
-from bonescan_utils.files import free_bytes, read_json, sha256_file, write_json
+from bonescan_utils.files import read_json, sha256_file, write_json
 from bonescan_utils.labelling.readings import LOG
 from bonescan_utils.leaks import audit_run, wrote_cohort
 from bonescan_utils.lock import run_lock
-from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters, study_arm
+from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters
+from bonescan_utils.room import check_disk
 from bonescan_utils.screen import Screen
 from bonescan_utils.steps import Step
+from bonescan_utils.temporaries import remove_stale
 from bonescan_utils.weights import OFFLINE_VARIABLE, WeightsSource, resolve_weights
-
-DISK_RESERVE = 500_000_000
-"""Bytes that a run leaves free."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +89,7 @@ def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
     if config.scheduler:
         screen.line(f"work goes to {workers.describe()}")
     with run_lock(folder):
+        remove_stale(folder)
         record = _first_record(config, project, manifest, weights)
         _run_steps(steps, record, manifest, screen=screen)
         if not config.keep_features:
@@ -131,63 +133,38 @@ def weights_lines(weights: Mapping[str, WeightsSource]) -> list[str]:
     return [f"  starts from {what}  <- {', '.join(arms)}" for what, arms in groups.items()]
 
 
-def check_disk(config: StudyConfig, n_manifest: int, folder: Path) -> None:
-    """Check that a run has room.
-
-    Raises:
-        StudyError: It has not; the text says how much is free, how much is needed, and where.
-    """
-    already = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) if folder.exists() else 0
-    needed = max(0, needed_bytes(config, n_manifest) - already) + DISK_RESERVE
-    free = free_bytes(folder)
-    if free < needed:
-        raise StudyError(
-            f"not enough room on the disk of {shown(folder)}: {free / 1e9:.1f} GB free,"
-            f" {needed / 1e9:.1f} GB needed; free some, or use fewer scans"
-            " (-p n_scans=200) or another disk for the project"
-        )
-
-
-def needed_bytes(config: StudyConfig, n_manifest: int) -> int:
-    """Return an upper estimate of the bytes a whole run writes, its scans under data/ included."""
-    scans = min(config.n_scans or n_manifest, n_manifest)
-    pixels = config.image_height * config.image_width
-    total = scans * (pixels + 400_000)  # the store's image, and a phantom scan as DICOM with its mask
-    for arm in (study_arm(name, copies=config.copies) for name in {config.arm, *config.arms}):
-        images = scans * (1 + (1.0 if config.folds else 0.7) * arm.copies)
-        total += 120_000_000  # its model
-        kept = (
-            arm.via or not arm.frozen
-        )  # activations at the cut: at most 1,024 channels at 1/16 of the size, 2 bytes each
-        total += int(images * pixels * (1 + 8 * bool(kept)))
-    return total
-
-
 def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataFrame, *, screen: Screen) -> None:
     """Execute the steps that need it; keep `run.json` true after each."""
     folder = steps[0].folder
     path = folder / "run.json"
     os.environ[OFFLINE_VARIABLE] = "1"  # the weights are settled: kernels do not look for others
+    number = 0
     try:
         for number in range(len(steps)):
-            record["steps"] = [_summary(each) for each in steps]
+            record["steps"] = summaries(steps, number)
             record["steps"][number]["status"] = "running"
             write_json(path, record)
             _one_step(steps, number, record, manifest, screen=screen)
             if wrote_cohort(steps[number].record()):  # audited before any other step sees it
                 record["audit"] = audit_run(folder, manifest, n_jobs=record["config"]["n_jobs"], screen=screen)
-        record |= {"status": "finished", "finished": provenance.now()}
-    except KeyboardInterrupt:
-        record |= {"status": "stopped", "finished": provenance.now()}
+    except BaseException as error:
+        kept = [each.name for each in steps[:number]]
+        record |= ending(error, steps[number], kept)
+        screen.line(
+            f"  ended in {steps[number].name}; kept: {', '.join(kept) or 'no step'}, and every arm that is trained"
+        )
+        with suppress(OSError):  # a full disk; the error under way says so
+            _close(steps, record, done=number)
         raise
-    except Exception as error:
-        record |= {"status": "failed", "reason": str(error)[:500], "finished": provenance.now()}
-        raise
-    finally:
-        record["steps"] = [_summary(each) for each in steps]
-        record["notes"] = _notes(steps)
-        write_json(path, record)
-        _write_pages(steps, record)
+    record |= {"status": "finished", "finished": provenance.now()}
+    _close(steps, record, done=len(steps))
+
+
+def _close(steps: Sequence[Step], record: dict[str, Any], *, done: int) -> None:
+    """Write the record and the pages of a run of which the first so many steps are done."""
+    record |= {"steps": summaries(steps, done), "notes": notes(steps[:done])}
+    write_json(steps[0].folder / "run.json", record)
+    write_pages(steps, record)
 
 
 def _one_step(
@@ -203,9 +180,9 @@ def _one_step(
     if not reason:
         screen.line(f"{title}  unchanged, kept from {step.record().get('finished', '?')}")
         return
+    drop_report(step.folder)
     screen.line(f"{title}  ({reason}) ...")
-    seconds = step.execute(inputs(), screen=screen)
-    step.note_inputs(inputs())
+    seconds = step.execute(inputs, screen=screen)
     outputs = [str(output["path"]) for output in step.record()["outputs"]]
     tables, figures = (sum(name.endswith(end) for name in outputs) for end in (".csv", ".png"))
     screen.line(f"{title}  done in {clock(seconds)}: {tables} tables, {figures} figures")
@@ -247,45 +224,6 @@ def _first_record(
         "steps": [],
         "notes": {},
     }
-
-
-def _summary(step: Step) -> dict[str, Any]:
-    """Return what `run.json` says of a step."""
-    record = step.record()
-    if "fingerprint" not in record:
-        return {"name": step.name, "status": "not done"}
-    outputs = [{key: output[key] for key in ("path", "rows", "sha256")} for output in record["outputs"]]
-    done = {key: record.get(key) for key in ("finished", "seconds")}
-    return {
-        "name": step.name,
-        "status": "done",
-        **done,
-        "parameters": dict(step.parameters),
-        "outputs": outputs,
-    }
-
-
-def _notes(steps: Sequence[Step]) -> dict[str, Any]:
-    notes: dict[str, Any] = {}
-    for step in steps:
-        notes |= step.record().get("notes", {})
-    return notes
-
-
-def _write_pages(steps: Sequence[Step], record: Mapping[str, Any]) -> None:
-    """Write the web pages of the executed copies that are newer than their page, the report, and the first page."""
-    from bonescan_utils.report import write_index, write_page
-    from bonescan_utils.reporting.page import write_report
-
-    present = [step for step in steps if step.copy.exists()]
-    links = [(step.name.replace("_", " "), step.page.name) for step in present]
-    for step in present:
-        if not step.page.exists() or step.page.stat().st_mtime_ns < step.copy.stat().st_mtime_ns:
-            write_page(step.copy, step.page, links=links)
-    if record["status"] == "finished":
-        write_report(steps[0].folder)
-    addresses = [(title, f"notebooks/{name}") for title, name in links]
-    write_index(steps[0].folder / "index.html", record=record, links=addresses)
 
 
 def previous_run(folder: Path) -> dict[str, Any]:

@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import secrets
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from bonescan_utils import provenance
-from bonescan_utils.files import read_json, write_json
+from bonescan_utils.outputs import begun_path, outputs_changed, read_begun
 from bonescan_utils.profiles import NEVER_STALE
 from bonescan_utils.screen import Screen
-from bonescan_utils.study import outputs_changed
+from bonescan_utils.seal import read_sealed, write_sealed
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,9 @@ class Step:
         return self.folder / "steps" / f"{self.name}.json"
 
     def record(self) -> dict[str, Any]:
-        """Return the record of the last execution; empty if there is none that can be read."""
+        """Return the record of the last execution; empty if there is none that is whole."""
         try:
-            return dict(read_json(self.record_path))
+            return read_sealed(self.record_path)
         except (OSError, ValueError):
             return {}
 
@@ -81,21 +81,22 @@ class Step:
         """Return why the notebook must be executed, in a few words; '' if it need not."""
         record = self.record()
         if not record:
-            return "not done yet"
+            return "its record is damaged or of another version" if self.record_path.exists() else "not done yet"
         if "fingerprint" not in record:
             return "last executed by hand"
         different = provenance.changed(record["fingerprint"], self.fingerprint(inputs))
         if different:
             return f"changed: {', '.join(different)}"
         gone = outputs_changed(self.folder, record["outputs"])
-        gone += [path.name for path in (self.copy, self.page) if not path.exists()]
+        gone += [] if self.copy.exists() else [self.copy.name]
         return f"missing or changed: {', '.join(gone[:3])}" + (" ..." if len(gone) > 3 else "") if gone else ""
 
-    def execute(self, inputs: str, *, screen: Screen | None = None) -> float:
+    def execute(self, inputs: Callable[[], str], *, screen: Screen | None = None) -> float:
         """Execute the notebook and complete its record; return the seconds it took.
 
         Args:
-            inputs: Hash of its inputs.
+            inputs: Gives the hash of its inputs; asked at the end, for the first step makes the phantoms' files, its
+                inputs of the next time.
             screen: Where the kernel's text goes.
 
         Raises:
@@ -104,23 +105,22 @@ class Step:
         from bonescan_utils.execution import CellError, Job, execute
 
         before, nonce = self.record(), secrets.token_hex(8)
-        fingerprint = self.fingerprint(inputs)  # of the code that is about to run, not of what it may be by the end
+        if not before:
+            self.record_path.unlink(missing_ok=True)  # damaged: no notebook may go by it
+        fingerprint = self.fingerprint("")  # of the code that is about to run, not of what it may be by the end
         seconds = execute(Job(self.source, self.copy, dict(self.parameters), nonce=nonce), screen=screen)
         record = self.record()
         if record.get("nonce") != nonce:
             raise CellError(self.name, "NotFinished", "it ended before its last cell, which lists what it wrote")
         self._remove_leftovers(before, record)
-        write_json(self.record_path, record | {"fingerprint": fingerprint, "seconds": round(seconds, 1)})
+        fingerprint["inputs"] = inputs()
+        write_sealed(self.record_path, record | {"fingerprint": fingerprint, "seconds": round(seconds, 1)})
+        begun_path(self.folder, self.name).unlink(missing_ok=True)
         return seconds
 
-    def note_inputs(self, inputs: str) -> None:
-        """Record the inputs anew: the first step makes the phantom's files, its inputs of the next time."""
-        record = self.record()
-        write_json(self.record_path, record | {"fingerprint": record["fingerprint"] | {"inputs": inputs}})
-
     def _remove_leftovers(self, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-        """Remove what the last execution wrote and this one did not: a run shows nothing of an older one."""
-        names = {str(output["path"]) for output in before.get("outputs", [])}
+        """Remove what earlier executions wrote, ended or not, and this one did not: a run shows nothing of an older."""
+        names = {str(output["path"]) for output in before.get("outputs", [])} | set(read_begun(self.folder, self.name))
         for name in names - {str(output["path"]) for output in now["outputs"]}:
             path = (self.folder / name).resolve()
             if not path.is_relative_to(self.folder.resolve()) or path == self.folder.resolve():

@@ -8,7 +8,7 @@ by.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +16,10 @@ import numpy as np
 import pandas as pd
 
 from bonescan_utils import provenance
-from bonescan_utils.files import read_csv, read_json, sha256_file, write_csv, write_json
+from bonescan_utils.files import read_csv, write_csv, write_text
+from bonescan_utils.outputs import begun_path, described, read_begun
 from bonescan_utils.profiles import StudyError
+from bonescan_utils.seal import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -51,6 +53,7 @@ class Run:
         self._written: dict[str, int | None] = {}
         self._notes: dict[str, Any] = {}
         self.boxes: Boxes | None = None
+        self._begun = read_begun(folder, step)
 
     def __repr__(self) -> str:
         return f"Run {self.folder.name}, step {self.step}"
@@ -79,6 +82,7 @@ class Run:
         """Write a table for a paper to `tables/<name>.csv` and `.tex`, and return it to be shown."""
         from bonescan_utils.tables import write_table
 
+        self._begin(*(f"tables/{name}{suffix}" for suffix in (".csv", ".tex")))
         note = "Synthetic phantom cohort, not clinical data." if self.synthetic else ""
         for path in write_table(table, self.folder / "tables", name, caption=caption, note=note):
             self.add(path, rows=len(table))
@@ -86,6 +90,7 @@ class Run:
 
     def csv(self, table: pd.DataFrame, name: str) -> pd.DataFrame:
         """Write a table of data to `<name>` in the run folder, and return it to be shown."""
+        self._begin(name)
         write_csv(self.folder / name, table)
         self.add(self.folder / name, rows=len(table))
         return table
@@ -107,6 +112,7 @@ class Run:
             return None
         if note:
             add_footnote(figure, note)
+        self._begin(*(f"figures/{name}{suffix}" for suffix in (".png", ".pdf")))
         target = self.folder / "figures" / name
         picture, document = save_figure(figure, target, note=PHANTOM_NOTE if self.synthetic else "")
         self.add(picture)
@@ -117,6 +123,13 @@ class Run:
         """List a file or a folder among what this notebook wrote, and return it."""
         self._written[path.relative_to(self.folder).as_posix()] = rows
         return path
+
+    def _begin(self, *names: str) -> None:
+        """Note files about to be written: if this notebook stops early, its next execution knows of them."""
+        new = [name for name in names if name not in self._begun]
+        if new:
+            self._begun += new
+            write_text(begun_path(self.folder, self.step), "".join(f"{name}\n" for name in self._begun))
 
     @property
     def cohort(self) -> pd.DataFrame:
@@ -197,10 +210,17 @@ class Run:
 
     @property
     def notes(self) -> dict[str, Any]:
-        """What the finished steps of this run, and this one, have noted."""
+        """What the finished steps of this run, and this one, have noted.
+
+        Raises:
+            StudyError: The record of a step is damaged.
+        """
         found: dict[str, Any] = {}
         for path in sorted((self.folder / "steps").glob("*.json")):
-            found |= read_json(path).get("notes", {})
+            try:
+                found |= read_sealed(path, strict=False).get("notes", {})
+            except ValueError as error:
+                raise StudyError(f"steps/{error}: run {path.stem} again with the same run_dir") from None
         return found | self._notes
 
     def note(self, **notes: Any) -> None:
@@ -216,7 +236,7 @@ class Run:
         from IPython.display import Markdown, display
 
         versions = provenance.versions(provenance.DECISIVE)
-        outputs = [_described(self.folder, name, rows) for name, rows in self._written.items()]
+        outputs = [described(self.folder, name, rows) for name, rows in self._written.items()]
         record = {
             "step": self.step,
             "finished": provenance.now(),
@@ -226,7 +246,7 @@ class Run:
             "notes": self._notes,
             "outputs": outputs,
         }
-        write_json(self.folder / "steps" / f"{self.step}.json", record)
+        write_sealed(self.folder / "steps" / f"{self.step}.json", record)
         facts = [*(f"{name} {value}" for name, value in settings.items()), *map(" ".join, versions.items())]
         display(Markdown(", ".join(facts)))
         shown = pd.DataFrame(outputs, columns=["path", "rows", "bytes"])
@@ -273,39 +293,4 @@ def titles(cohort: pd.DataFrame) -> list[str]:
     return [f"{name}\n{word}" for name, word in zip(cohort["scan_id"], words, strict=True)]
 
 
-def outputs_changed(folder: Path, outputs: list[Mapping[str, Any]]) -> list[str]:
-    """Return the paths among a step's recorded outputs that are gone or differ from what it wrote."""
-    return [str(output["path"]) for output in outputs if not _same(folder / str(output["path"]), output)]
-
-
-def _described(folder: Path, name: str, rows: int | None) -> dict[str, Any]:
-    """Return a record of one output; of a folder, its files are hashed by name and size."""
-    path = folder / name
-    return {"path": name, "rows": rows, "bytes": _size(path), "mtime_ns": _mtime(path), "sha256": _hash(path)}
-
-
-def _same(path: Path, output: Mapping[str, Any]) -> bool:
-    if not path.exists() or _size(path) != output["bytes"]:
-        return False
-    return _mtime(path) == output["mtime_ns"] or _hash(path) == output["sha256"]
-
-
-def _files(path: Path) -> list[Path]:
-    return sorted(p for p in path.rglob("*") if p.is_file()) if path.is_dir() else [path]
-
-
-def _size(path: Path) -> int:
-    return sum(p.stat().st_size for p in _files(path))
-
-
-def _mtime(path: Path) -> int:
-    return max((p.stat().st_mtime_ns for p in _files(path)), default=0)
-
-
-def _hash(path: Path) -> str:
-    if path.is_dir():
-        return provenance.digest([(p.relative_to(path).as_posix(), sha256_file(p)) for p in _files(path)])
-    return sha256_file(path)
-
-
-__all__ = ["Run", "StudyError", "examples", "open_run", "outputs_changed", "titles"]
+__all__ = ["Run", "StudyError", "examples", "open_run", "titles"]

@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from bonescan_utils.arms import Arm
 from bonescan_utils.backbones import build_base, split_base
+from bonescan_utils.backup import Backup, Saved
 from bonescan_utils.descent import Descent
 from bonescan_utils.devices import strategy
 from bonescan_utils.features import FeatureStore
@@ -80,6 +81,7 @@ def fit(
     *,
     seed: int = 0,
     progress: bool = True,
+    backup: Backup | None = None,
 ) -> Fitted:
     """Trains one arm on the scans of partition ``train``, guided by those of ``tuning``.
 
@@ -90,6 +92,7 @@ def fit(
         partitions: ``train``, ``tuning`` or another word per scan.
         seed: of initialisation, dropout, scan order and the draw of copies.
         progress: show one line that follows the epochs.
+        backup: where a gradient arm's state is kept from time to time, and taken up again; the result is the same.
 
     Raises:
         FitError: a partition lacks one of the two labels, lengths differ, or the training diverges.
@@ -106,8 +109,8 @@ def fit(
                 f"arm {arm.name}: partition {name!r} has {len(at)} scans with labels "
                 f"{sorted(set(labels[at].tolist()))}; both 0 and 1 are needed"
             )
-    train = _fit_frozen if arm.frozen else _fit_gradient
-    model, history, best = train(arm, features, labels, rows["train"], rows["tuning"], seed, progress)
+    data = (arm, features, labels, rows["train"], rows["tuning"], seed)
+    model, history, best = _fit_frozen(*data) if arm.frozen else _fit_gradient(*data, progress, backup)
     table = pd.DataFrame(history, columns=list(HISTORY)).astype({"epoch": int})
     return Fitted(arm, features.source, features.input_shape, seed, model, table, best)
 
@@ -137,7 +140,6 @@ def _fit_frozen(
     train: np.ndarray,
     tuning: np.ndarray,
     seed: int,
-    progress: bool,
 ) -> tuple[keras.Model, list[tuple], int]:
     """Logistic regression (scikit-learn, L-BFGS, L2) on standardised pooled features, folded into one Dense.
 
@@ -197,6 +199,7 @@ def _fit_gradient(
     tuning: np.ndarray,
     seed: int,
     progress: bool,
+    backup: Backup | None,
 ) -> tuple[keras.Model, list[tuple], int]:
     """Gradient descent from the cut on; the weights of the kept epoch are in the model at the end."""
     if arm.copies:
@@ -206,8 +209,12 @@ def _fit_gradient(
         standardise(model, features.gather(train[:: -(-len(train) // STANDARDISED_ON)]))
         descent = Descent(arm, model, steps_per_epoch=_batch_count(len(train), arm.batch_size))
     forward, rng = compile_forward(model), np.random.default_rng([seed, 1])
-    history, best, best_epoch, kept = [], -1.0, 0, model.get_weights()
-    bar = tqdm(range(1, arm.epochs + 1), desc=f"fit {arm.name}", disable=not progress, unit="epoch")
+    history: list[tuple] = []
+    best, best_epoch, kept = -1.0, 0, model.get_weights()
+    saved = backup.load() if backup else None
+    if saved is not None:
+        history, best, best_epoch, kept = _taken_up(saved, descent, rng)
+    bar = tqdm(range(len(history) + 1, arm.epochs + 1), desc=f"fit {arm.name}", disable=not progress, unit="epoch")
     for epoch in bar:
         loss = _run_epoch(arm, descent, features, labels, train, rng)
         if not math.isfinite(loss):
@@ -223,8 +230,36 @@ def _fit_gradient(
         bar.set_postfix(loss=f"{loss:.3f}", tuning_auroc=f"{auroc:.3f}")
         if arm.patience and epoch - best_epoch >= arm.patience:
             break
+        if backup and epoch < arm.epochs and backup.due():
+            backup.save(_to_save(epoch, descent, rng, history, best, best_epoch, kept))
     model.set_weights(kept)
     return model, history, best_epoch
+
+
+def _to_save(
+    epoch: int,
+    descent: Descent,
+    rng: np.random.Generator,
+    history: list[tuple],
+    best: float,
+    best_epoch: int,
+    kept: list[np.ndarray],
+) -> Saved:
+    """The state of a fit after an epoch."""
+    arrays = descent.state() | {f"kept_{at:05d}": values for at, values in enumerate(kept)}
+    arrays |= {"history": np.array(history, np.float64), "best": np.array([best, best_epoch])}
+    return Saved(epoch, arrays, {"rng": rng.bit_generator.state})
+
+
+def _taken_up(
+    saved: Saved, descent: Descent, rng: np.random.Generator
+) -> tuple[list[tuple], float, int, list[np.ndarray]]:
+    """Set model, optimizer and random numbers as they were; return history, best AUROC, its epoch, kept weights."""
+    descent.restore(saved.arrays)
+    rng.bit_generator.state = saved.about["rng"]
+    history = [(int(row[0]), *map(float, row[1:])) for row in saved.arrays["history"]]
+    kept = [saved.arrays[name] for name in sorted(saved.arrays) if name.startswith("kept_")]
+    return history, float(saved.arrays["best"][0]), int(saved.arrays["best"][1]), kept
 
 
 def _run_epoch(

@@ -56,6 +56,11 @@ def damage_bytes(path: Path) -> None:
     path.write_bytes(data)
 
 
+def other_scale(path: Path) -> None:
+    about = path.with_suffix(".json")
+    about.write_text(about.read_text().replace('"scale": 1.0', '"scale": 2.0'))
+
+
 def forget_sha(path: Path) -> None:
     about = path.with_suffix(".json")
     about.write_text(json.dumps({"scale": 1.0}))
@@ -65,6 +70,7 @@ def forget_sha(path: Path) -> None:
     "harm",
     [
         damage_bytes,
+        other_scale,
         forget_sha,
         lambda path: path.write_bytes(path.read_bytes()[:-8]),
         lambda path: path.write_bytes(b""),
@@ -72,7 +78,7 @@ def forget_sha(path: Path) -> None:
         lambda path: path.with_suffix(".json").unlink(),
         lambda path: path.with_suffix(".json").write_text("{"),
     ],
-    ids="bit_flipped record_of_another_version cut_short empty gone record_gone record_cut_short".split(),
+    ids="bit_flipped record_flipped record_of_another cut_short empty gone record_gone record_cut_short".split(),
 )
 def test_a_shard_that_is_not_whole_is_not_opened(tmp_path: Path, harm) -> None:
     path, said = write(tmp_path), []

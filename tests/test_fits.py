@@ -6,11 +6,13 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_cohort
 
 from bonescan_utils import fits
+from bonescan_utils.backup import Backup, Saved
 from bonescan_utils.cohort import ingest
 from bonescan_utils.files import write_csv
 from bonescan_utils.fits import Fit, complete, with_keys
@@ -78,11 +80,63 @@ def test_a_fit_cut_short_is_done_again(folder: Path, monkeypatch: pytest.MonkeyP
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(fits, "write_json", interrupted)
+        patch.setattr(fits, "write_sealed", interrupted)
         with pytest.raises(KeyboardInterrupt):
             complete([task], progress=False)
     assert (task.place / "predictions.csv").exists() and not task.done
     assert complete([task], progress=False) == [False] and task.done
+
+
+def test_p19_a_fit_killed_after_an_epoch_goes_on_to_the_same_weights(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Killed(BaseException):
+        pass
+
+    arm = replace(planned(folder)[0].settings, epochs=3, patience=0)
+    cohort, store = fits._cohort(folder), fits.open_store(folder / "store")
+    source = planned(folder)[0].source()
+    found = fits.features(store, arm, source=source, out_dir=folder / "features", progress=False)
+    labels, partitions = cohort["metastasis"].to_numpy(), cohort["partition"].to_numpy()
+
+    def train(place: Path, *, stop: int) -> fits.Fitted | None:
+        backup = Backup(place, "key", every_s=0, say=[].append)
+        save = backup.save
+
+        def save_and_stop(saved: Saved) -> None:
+            save(saved)
+            if saved.epoch == stop:
+                raise Killed
+
+        monkeypatch.setattr(backup, "save", save_and_stop)
+        try:
+            return fits.fit(arm, found, labels, partitions, seed=3, progress=False, backup=backup)
+        except Killed:
+            return None
+
+    whole = train(folder / "whole", stop=0)
+    assert whole is not None
+    for epoch in (1, 2):
+        assert train(folder / f"stopped{epoch}", stop=epoch) is None
+        resumed = train(folder / f"stopped{epoch}", stop=0)
+        assert resumed is not None
+        pd.testing.assert_frame_equal(resumed.history, whole.history, check_exact=True)
+        for a, b in zip(resumed.model.get_weights(), whole.model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "history.csv", "record.json"])
+def test_p19_a_fit_with_a_damaged_file_is_trained_again_and_that_is_said(
+    folder: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (task,) = with_keys([Fit(folder=str(folder), arm="vgg16", seed=6, weights="random", folds=2)])
+    complete([task], progress=False)
+    before = (task.place / "predictions.csv").read_bytes()
+    path = task.place / name
+    path.write_bytes(path.read_bytes().replace(b"0", b"1", 1))
+    assert not task.done and complete([task], progress=False) == [False]
+    assert f"trained again, damaged: arms/vgg16/folds_2/0_0/{name}" in capsys.readouterr().out
+    assert task.done and (task.place / "predictions.csv").read_bytes() == before
 
 
 def test_the_key_changes_with_what_a_fit_depends_on(folder: Path) -> None:

@@ -18,13 +18,15 @@ import pandas as pd
 import pytest
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from bonescan_utils import runner, study
+from bonescan_utils import room, study
 from bonescan_utils.execution import CellError
 from bonescan_utils.files import read_json, write_json
 from bonescan_utils.lock import run_lock
 from bonescan_utils.manifest import write_manifest
+from bonescan_utils.outputs import outputs_changed
 from bonescan_utils.profiles import StudyError, make_config, notebook_parameters, parse_settings
-from bonescan_utils.runner import Project, needed_bytes, run_study
+from bonescan_utils.room import needed_bytes
+from bonescan_utils.runner import Project, run_study
 from bonescan_utils.screen import Screen
 from bonescan_utils.study import open_run
 
@@ -35,7 +37,7 @@ ONE = [
     "mood = Path('mood.txt').read_text() if Path('mood.txt').exists() else ''\nprint('mood', mood)",
     "if mood == 'raise':\n    raise study.StudyError('row 3: no such thing')",
     "if mood == 'exit':\n    sys.exit(0)",
-    "if mood == 'die':\n    os._exit(3)",
+    "if mood == 'die':\n    os._exit(3)\nif mood == 'kill':\n    os.kill(os.getpid(), 9)",
     "if mood == 'sleep':\n    time.sleep(120)",
     'run.csv(pd.DataFrame({"seed": [seed]}), "one.csv")',
     "run.note(data_root='..', seed_seen=seed)",
@@ -181,15 +183,21 @@ def test_a_run_resumes_and_repeats_only_what_changed(project: Project) -> None:
         ("raise", "StudyError", "01_one, code cell 4 .*'After 2'.*row 3: no such thing"),
         ("exit", "NotFinished", "ended before its last cell"),
         ("die", "KernelDied", "01_one, code cell 6 .*stopped suddenly"),
+        ("kill", "KernelKilled", "01_one, code cell 6 .*was killed; most often the machine ran out of memory"),
     ],
 )
-def test_each_way_of_failing_is_told_and_resumed(project: Project, mood: str, ename: str, words: str) -> None:
+def test_p21_each_way_of_stopping_early_is_a_failure_told_and_resumed(
+    project: Project, mood: str, ename: str, words: str
+) -> None:
     (project.notebooks / "mood.txt").write_text(mood)
     with pytest.raises(CellError, match=words) as caught:
         start(project)
     assert caught.value.ename == ename
     record = read_json(project.reports / "quick" / "run.json")
     assert record["status"] == "failed" and record["steps"][0]["status"] == "not done"
+    failure = record["failure"]
+    assert failure["step"] == "01_one" and failure["error"] == ename and failure["kept"] == []
+    assert failure["cell"] == caught.value.cell and failure["to_resume"].startswith("bonescan ")
     assert (project.reports / "quick" / "notebooks" / "01_one.ipynb").exists(), "the part that ran is kept"
     assert not (project.reports / "quick" / ".lock").exists()
     (project.notebooks / "mood.txt").unlink()
@@ -238,6 +246,35 @@ def test_bad_manifest_is_refused_with_nothing_written(project: Project) -> None:
     assert type(caught.value).__name__ == "ManifestError" and not project.reports.exists()
 
 
+def test_p21_a_cell_that_takes_too_long_is_a_failure(project: Project) -> None:
+    from bonescan_utils.execution import Job, execute
+
+    (project.notebooks / "mood.txt").write_text("sleep")
+    source, target = project.notebooks / "01_one.ipynb", project.reports / "copy.ipynb"
+    job = Job(source, target, {"run_dir": "../reports/x"}, nonce="1", timeout_s=4)
+    with pytest.raises(CellError, match=r"01_one, code cell 7 .*Timeout: a cell took longer than 4 s"):
+        execute(job)
+    assert target.exists() and not list(project.reports.glob(".*"))
+
+
+def test_p22_nothing_of_an_attempt_that_failed_stays(project: Project) -> None:
+    """A figure that only an attempt cut short has written is removed by the next that succeeds."""
+    cells = [*TWO[:3], "run.csv(table, f'tables/of_{n_boot}.csv')\nassert n_boot != 77, 'no'", TWO[3]]
+    write_notebook(project.notebooks / "02_two.ipynb", cells)
+    with pytest.raises(CellError, match="no"):
+        start(project, n_boot=77)
+    folder = project.reports / "quick"
+    assert (folder / "tables" / "of_77.csv").exists()
+    record = read_json(folder / "run.json")
+    assert [step["status"] for step in record["steps"]] == ["done", "not done"] and record["failure"]["kept"] == [
+        "01_one"
+    ]
+    (folder / "report.html").write_text("of another run")
+    start(project, n_boot=78)
+    assert sorted(path.name for path in (folder / "tables").iterdir()) == ["of_78.csv"]
+    assert not list((folder / "steps").glob("*.begun")) and "another" not in (folder / "report.html").read_text()
+
+
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:
     with (
         run_lock(tmp_path),
@@ -259,8 +296,26 @@ def test_the_lock_of_a_dead_process_is_taken_over_but_not_that_of_another_host(t
         pass
 
 
+def test_a_lock_is_taken_over_if_its_number_is_that_of_another_process_now(tmp_path: Path) -> None:
+    if not Path("/proc/self/stat").exists():
+        pytest.skip("needs Linux to tell when a process began")
+    holder = {"pid": os.getpid(), "host": socket.gethostname(), "since": "then", "mark": f"{os.getpid()}.1"}
+    write_json(tmp_path / ".lock", holder)
+    with run_lock(tmp_path):
+        assert read_json(tmp_path / ".lock")["since"] != "then"
+
+
+def test_p19_a_damaged_record_of_a_step_is_no_record(project: Project) -> None:
+    folder, _ = start(project)
+    path = folder / "steps" / "01_one.json"
+    path.write_text(path.read_text().replace('"seed_seen": 2022', '"seed_seen": 2023'))
+    _, said = start(project)
+    assert "01_one  (its record is damaged or of another version)" in said and "02_two  unchanged" in said
+    assert read_json(folder / "run.json")["notes"]["seed_seen"] == 2022
+
+
 def test_a_run_without_room_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(runner, "free_bytes", lambda path: 10**8)
+    monkeypatch.setattr(room, "free_bytes", lambda path: 10**8)
     with pytest.raises(StudyError, match=r"not enough room .*0\.1 GB free"):
         start(project)
     assert not project.reports.exists()
@@ -285,9 +340,9 @@ def test_the_list_of_what_was_written(tmp_path: Path) -> None:
     assert listed.loc[0, ["path", "rows"]].tolist() == ["ids.csv", "2"]
     assert run.read("ids.csv")["scan_id"].tolist() == ["0007", "1e5"]
     recorded = json.loads((tmp_path / "steps" / "01_one.json").read_text())["outputs"]
-    assert study.outputs_changed(tmp_path, recorded) == []
+    assert outputs_changed(tmp_path, recorded) == []
     (tmp_path / "ids.csv").write_text("scan_id\n0007\n")
-    assert study.outputs_changed(tmp_path, recorded) == ["ids.csv"]
+    assert outputs_changed(tmp_path, recorded) == ["ids.csv"]
 
 
 def test_a_progress_bar_in_a_log_is_rare_and_lines_are_whole() -> None:

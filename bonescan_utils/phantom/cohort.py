@@ -21,6 +21,7 @@ from bonescan_utils.manifest import COLUMNS, assign_partitions, is_phantom, writ
 from bonescan_utils.phantom.patient import LESION_COLUMNS, draw_patient, make_scan
 from bonescan_utils.phantom.template import N_TEMPLATES, load_template
 from bonescan_utils.scan import VIEWS
+from bonescan_utils.temporaries import remove_stale
 
 MANIFEST_NAME = "data_manifest.csv"
 DEFAULT_SEED = 2022
@@ -156,6 +157,8 @@ def _make_all(tasks: list[tuple[int, int, Path]], n_jobs: int, progress: bool) -
     """Make phantoms in parallel; return each one's (SHA-256, counts per view)."""
     if not tasks:
         return []
+    for folder in {_truth_path(path).parent for _, _, path in tasks} | {path.parent for _, _, path in tasks}:
+        remove_stale(folder, deep=False)
     with Parallel(n_jobs=min(n_jobs, len(tasks)) if n_jobs > 0 else n_jobs, return_as="generator") as pool:
         templates = pool(delayed(_warm)(index) for index in range(N_TEMPLATES))
         list(tqdm(templates, "phantom templates", N_TEMPLATES, disable=not progress, unit="body"))
@@ -193,8 +196,11 @@ def _is_there(scan_path: Path) -> bool:
     truth = _truth_path(scan_path)
     if not (scan_path.exists() and truth.exists()):
         return False
-    with zipfile.ZipFile(truth) as archive:
-        return "labels.npy" in archive.namelist()
+    try:
+        with zipfile.ZipFile(truth) as archive:
+            return "labels.npy" in archive.namelist()
+    except (OSError, zipfile.BadZipFile):  # damaged: made again
+        return False
 
 
 def _truth_path(scan_path: Path) -> Path:

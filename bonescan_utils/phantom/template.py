@@ -9,6 +9,7 @@ Resolution: FWHM^2 = 3.8^2 + (1.55 (1 + d / 32))^2 mm^2 with d mm to the detecto
 from __future__ import annotations
 
 import hashlib
+import zipfile
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -25,6 +26,7 @@ from bonescan_utils.phantom.body import GRID_MM, ORGANS, Body, build_body
 from bonescan_utils.phantom.projection import COLUMNS, PIXEL_MM, ROWS, interpolation, sigma_pixels, splat
 from bonescan_utils.phantom.skeleton import load_skeleton
 from bonescan_utils.scan import VIEWS
+from bonescan_utils.temporaries import remove_stale
 
 N_TEMPLATES = 16
 TEMPLATE_SEED = 1_000_003
@@ -121,12 +123,13 @@ class Template:
 def load_template(index: int) -> Template:
     """Return template `index` (0-15), from the cache folder or built now."""
     path = _cache_file(index)
-    if path.exists():
-        with np.load(path, allow_pickle=False) as stored:
-            return Template(**dict(stored))
+    # A damaged file is built again, and so is one that is not there.
+    with suppress(OSError, ValueError, TypeError, zipfile.BadZipFile), np.load(path, allow_pickle=False) as stored:
+        return Template(**dict(stored))
     arrays = _build(index)
     # A read-only home is no error: the template is built again next time.
-    with suppress(OSError), write_atomic(path) as temporary, temporary.open("wb") as file:
+    remove_stale(path.parent, deep=False)
+    with suppress(OSError), write_atomic(path) as part, part.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
     return Template(**arrays)
 

@@ -6,7 +6,6 @@ scans themselves (montage, Grad-CAM) is taken over as it is. The same run gives 
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,10 +118,8 @@ def _copied(export: Export, name: str, drawing: Drawing) -> Iterable[Written]:
     for kind in ("pdf", "png"):
         source = export.run.figure(drawing.name).with_suffix(f".{kind}")
         if source.is_file():
-            target = export.out / f"{name}.{kind}"
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            yield Written(f"{name}.{kind}", f"{drawing.title}, made from the scans, taken over from the run")
+            what = f"{drawing.title}, made from the scans, taken over from the run"
+            yield export.data(f"{name}.{kind}", source.read_bytes(), what)
 
 
 def _table(export: Export, label: str, table: Table) -> Iterable[Written]:

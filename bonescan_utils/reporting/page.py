@@ -84,7 +84,7 @@ def report_page(run: RunRecord) -> str:
             {"anchor": "model-card", "title": "Model card", "entries": cards.model_card(run)},
             {"anchor": "data-card", "title": "Data card", "entries": cards.data_card(run)},
         ],
-        checklists=checklists, labels=labels, files=list(_files(run)), rounding=ROUNDING,
+        checklists=checklists, labels=labels, files=list(_files(run)), figures=run.figure_hashes(), rounding=ROUNDING,
     )  # fmt: skip
 
 
@@ -121,7 +121,7 @@ def _pictured(run: RunRecord, drawing: Drawing) -> dict[str, Any]:
 def _picture(run: RunRecord, drawing: Drawing) -> bytes:
     """Returns the PNG that the run has, or draws it from the run's tables."""
     path = run.figure(drawing.name)
-    figure = None if path.is_file() else drawing.drawn(run)
+    figure = None if drawing.name in run.figure_names() else drawing.drawn(run)
     return path.read_bytes() if figure is None else rendered(figure, "png", DOTS_PER_INCH)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from bonescan_utils.arms import ARMS, Arm, protocol
-from bonescan_utils.files import read_csv, read_json, read_text_csv
+from bonescan_utils.files import read_csv, read_json, read_text_csv, sha256_file
 from bonescan_utils.profiles import StudyError
 from bonescan_utils.runner import previous_run
 
@@ -73,10 +73,21 @@ class RunRecord:
         path = self.folder / "cohort.csv"
         return read_csv(path) if path.is_file() else None
 
+    @cached_property
+    def _outputs(self) -> dict[str, str] | None:
+        """Path -> sha256 of all that the done steps wrote; None where the record lists no outputs."""
+        done = [step["outputs"] for step in self.record.get("steps", []) if "outputs" in step]
+        named = {str(output["path"]): str(output["sha256"]) for outputs in done for output in outputs}
+        return named if self.record.get("steps") else None
+
+    def _mine(self, path: Path) -> bool:
+        """Whether a file is of this run, not of an older one in the same folder."""
+        return self._outputs is None or path.relative_to(self.folder).as_posix() in self._outputs
+
     def has(self, name: str) -> bool:
         """Tells whether the run has a table with rows, by its file name without suffix."""
         path = self._table(name)
-        return path.is_file() and len(read_text_csv(path)) > 0
+        return path.is_file() and self._mine(path) and len(read_text_csv(path)) > 0
 
     def table(self, name: str) -> pd.DataFrame:
         """Returns a table of the run.
@@ -89,11 +100,16 @@ class RunRecord:
 
     def table_names(self) -> list[str]:
         """Returns the names of all tables of the run, sorted."""
-        return sorted(path.stem for path in (self.folder / "tables").glob("*.csv"))
+        return sorted(path.stem for path in (self.folder / "tables").glob("*.csv") if self._mine(path))
 
     def figure_names(self) -> list[str]:
         """Returns the names of all figures of the run, sorted."""
-        return sorted(path.stem for path in (self.folder / "figures").glob("*.png"))
+        return sorted(path.stem for path in (self.folder / "figures").glob("*.png") if self._mine(path))
+
+    def figure_hashes(self) -> list[tuple[str, str]]:
+        """Returns (path in the run folder, sha256) of every figure of the run, sorted."""
+        paths = sorted(path for path in (self.folder / "figures").glob("*.*") if self._mine(path))
+        return [(path.relative_to(self.folder).as_posix(), sha256_file(path)) for path in paths]
 
     def figure(self, name: str) -> Path:
         """Returns where a figure's picture is, there or not."""
