@@ -14,11 +14,12 @@ import pandas as pd
 from bonescan_utils import provenance, workers
 from bonescan_utils.arms import get_arm
 from bonescan_utils.feature_store import evict
-from bonescan_utils.files import free_bytes, read_json, sha256_file, write_json
+from bonescan_utils.files import free_bytes, sha256_file
 from bonescan_utils.labelling.readings import LOG
 from bonescan_utils.leaks import audit_run, wrote_cohort
 from bonescan_utils.lock import run_lock
 from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters, study_arm
+from bonescan_utils.run_record import VERSION, seal_record, write_record
 from bonescan_utils.screen import Screen
 from bonescan_utils.steps import Step
 from bonescan_utils.weights import OFFLINE_VARIABLE, WeightsSource, resolve_weights
@@ -59,7 +60,9 @@ def find_project(start: Path | None = None) -> Project:
     raise StudyError(f"no folder 'notebooks' in {start} or above; run this in a clone of the project")
 
 
-def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
+def run_study(
+    config: StudyConfig, project: Project, *, screen: Screen, parent: Mapping[str, Any] | None = None
+) -> Path:
     """Execute the study and return its run folder.
 
     Everything that can be checked beforehand is checked before anything is written or started.
@@ -68,6 +71,7 @@ def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
         config: All settings.
         project: Where the notebooks and the runs are.
         screen: Where progress is reported.
+        parent: The run that this one repeats, for its record: run, record_sha256, differs.
 
     Raises:
         StudyError: A setting, a notebook, the disk or another run stands in the way.
@@ -88,10 +92,11 @@ def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
     if config.scheduler:
         screen.line(f"work goes to {workers.describe()}")
     with run_lock(folder):
-        record = _first_record(config, project, manifest, weights)
+        record = _first_record(config, project, manifest, weights) | {"parent": parent}
         _run_steps(steps, record, manifest, screen=screen)
         if not config.keep_features:
             evict(folder / "features")
+        seal_record(folder, record, root=config.manifest.parent)
     return folder
 
 
@@ -166,13 +171,12 @@ def needed_bytes(config: StudyConfig, n_manifest: int) -> int:
 def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataFrame, *, screen: Screen) -> None:
     """Execute the steps that need it; keep `run.json` true after each."""
     folder = steps[0].folder
-    path = folder / "run.json"
     os.environ[OFFLINE_VARIABLE] = "1"  # the weights are settled: kernels do not look for others
     try:
         for number in range(len(steps)):
             record["steps"] = [_summary(each) for each in steps]
             record["steps"][number]["status"] = "running"
-            write_json(path, record)
+            write_record(folder, record)
             _one_step(steps, number, record, manifest, screen=screen)
             if wrote_cohort(steps[number].record()):  # audited before any other step sees it
                 record["audit"] = audit_run(folder, manifest, n_jobs=record["config"]["n_jobs"], screen=screen)
@@ -186,7 +190,7 @@ def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataF
     finally:
         record["steps"] = [_summary(each) for each in steps]
         record["notes"] = _notes(steps)
-        write_json(path, record)
+        write_record(folder, record)
         _write_pages(steps, record)
 
 
@@ -230,6 +234,7 @@ def _first_record(
     """Return the run's record as it is before the first step."""
     settings = config.model_dump(mode="json") | {"manifest": config.manifest.name}
     return {
+        "record_version": VERSION,
         "run": config.run,
         "status": "running",
         "started": provenance.now(),
@@ -286,18 +291,6 @@ def _write_pages(steps: Sequence[Step], record: Mapping[str, Any]) -> None:
         write_report(steps[0].folder)
     addresses = [(title, f"notebooks/{name}") for title, name in links]
     write_index(steps[0].folder / "index.html", record=record, links=addresses)
-
-
-def previous_run(folder: Path) -> dict[str, Any]:
-    """Return the record of a run.
-
-    Raises:
-        StudyError: There is none, or it cannot be read.
-    """
-    try:
-        return dict(read_json(folder / "run.json"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{shown(folder)}: no run record (run.json) to go by: {error}") from None
 
 
 def shown(path: Path) -> str:
