@@ -94,7 +94,7 @@ def seal_record(folder: Path, record: dict[str, Any], *, root: Path) -> None:
 
 
 def hash_files(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return bytes and sha256 of each file of a run folder, by its path; hidden files and the record itself left out."""
+    """Return bytes and sha256 of each file of a run folder, by its path, but for hidden files and the record."""
     return {
         name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for name, path in sorted(_run_files(folder))
     }
@@ -145,7 +145,7 @@ def manifest_path(folder: Path, record: Mapping[str, Any]) -> Path:
 def recorded_sha256(folder: Path, name: str) -> str:
     """Return the sha256 that a run has on record of a file it wrote; '' where it has none.
 
-    It stands in `run.json`; of a run whose notebooks were executed by hand, in the record of the step that wrote it last.
+    It stands in `run.json`; where notebooks were executed by hand, in the record of the step that wrote it last.
 
     Args:
         folder: The run folder.

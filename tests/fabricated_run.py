@@ -27,9 +27,13 @@ def make_record(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
     manifest = {"name": "m.csv", "sha256": SHA, "scans": 60, "patients": 60, "with_metastasis": 30}
     weights = {"proposed": {"weights": "imagenet-int8", "note": "n"}, "resnet50": {"weights": "random", "note": ""}}
-    environment = {"versions": {"python": "3.11.7"}, "git": {"revision": "a" * 40, "modified": False}}
+    hardware = {"system": "Linux", "machine": "x86_64", "processor": "made up", "cores": 2, "memory_bytes": 8 << 30}
+    environment = {
+        "versions": {"python": "3.11.7"}, "git": {"revision": "a" * 40, "modified": False}, "code_sha256": SHA,
+        "hardware": hardware, "onednn": {"setting": "default"}, "flags": {}, "platform": "linux",
+    }  # fmt: skip
     record = {
-        "run": "made_up", "status": "finished", "config": config, "manifest": manifest, "weights": weights,
+        "record_version": 1, "started": "2026-01-02T03:00:00+00:00", "steps": [], "parent": None, "run": "made_up", "status": "finished", "config": config, "manifest": manifest, "weights": weights,
         "environment": environment, "notes": {"synthetic": True, "copies": 1}, "finished": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
     return record | changes

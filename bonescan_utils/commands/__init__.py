@@ -16,7 +16,7 @@ OK, FAILED, BAD_INPUT, STOPPED = 0, 1, 2, 130
 
 COMMANDS = (
     "ingest", "audit", "label", "review", "adjudicate", "check", "run", "predict", "report", "export", "phantom",
-    "plan", "doctor",
+    "verify", "rerun", "archive", "plan", "doctor",
 )  # fmt: skip
 """In the order of `bonescan --help`."""
 
