@@ -167,6 +167,6 @@ def _compared(first: pd.DataFrame, second: pd.DataFrame, same: int, drawn: int) 
     largest = float(apart.max()) if len(apart) else float("nan")
     where = ""
     if largest > 0:
-        row = matched.loc[apart.idxmax()]
+        row = matched.iloc[int(apart.argmax())]
         where = f"arm {row['arm']}, scan {row['scan_id']}"
     return Comparison(False, len(matched), len(both) - len(matched), largest, where, same, drawn)

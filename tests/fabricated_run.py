@@ -22,7 +22,7 @@ SHA = "0" * 64
 def make_record(**changes: Any) -> dict[str, Any]:
     """Returns a run.json of two arms, one of them from random weights."""
     config = {
-        "profile": "quick", "run": "made_up", "seed": 7, "n_scans": 0, "layout": "side_by_side", "image_height": 192,
+        "profile": "quick", "run": "made_up", "manifest": "m.csv", "seed": 7, "n_scans": 0, "layout": "side_by_side", "image_height": 192,
         "image_width": 96, "arm": "proposed", "arms": ARMS, "folds": 0, "seeds": 1, "n_boot": 100,
     }  # fmt: skip
     manifest = {"name": "m.csv", "sha256": SHA, "scans": 60, "patients": 60, "with_metastasis": 30}

@@ -30,9 +30,9 @@ def _verify(options: argparse.Namespace) -> int:
 
     found = verify_run(run_folder(options.run))
     print(found.summary().to_string(index=False))
-    for row in found.differing.head(SHOWN).itertuples():
-        hashes = [f"{word} {value[:12]}" for word, value in (("was", row.expected), ("is", row.found)) if value]
-        print(f"{row.status}: {row.kind} {safe_text(row.file)} ({', '.join(hashes)})")
+    for row in found.differing.head(SHOWN).to_dict("records"):
+        hashes = [f"{word} {row[name][:12]}" for word, name in (("was", "expected"), ("is", "found")) if row[name]]
+        print(f"{row['status']}: {row['kind']} {safe_text(row['file'])} ({', '.join(hashes)})")
     if len(found.differing) > SHOWN:
         print(f"... and {len(found.differing) - SHOWN:,} more")
     if options.csv:
