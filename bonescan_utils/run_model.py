@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,6 @@ class RunModel:
         recalibration: How a score becomes a probability; None where the run has none.
         operating_point: Sensitivity and specificity on the test scans, each with estimate, ci_low, ci_high, method, n.
         manifest: Name and sha256 of the manifest that the run was made from.
-        sha256: Of the model's file, as it was checked.
         override: Why a model that its run does not have on record is used all the same: reason, recorded_sha256; empty
             for a model of the run.
         missing: What of these the run does not have -> why.
@@ -75,8 +74,7 @@ class RunModel:
     operating_point: Mapping[str, Mapping[str, Any]]
     manifest: Mapping[str, Any]
     missing: Mapping[str, str]
-    sha256: str
-    override: Mapping[str, str]
+    override: Mapping[str, str] = field(default_factory=dict)
 
     def probability(self, y_score: float) -> float | None:
         """Return the calibrated probability of a score, 0-1; None where the run has no recalibration."""
@@ -102,7 +100,7 @@ def find_model(arm: str, run: Path | None = None, *, trust: str = "") -> RunMode
     if not path.is_file():
         there = ", ".join(sorted(found.stem for found in (folder / "models").glob("*.keras"))) or "none"
         raise StudyError(f"run {folder.name} has no model of arm {name!r}; it has: {there}. Train it: bonescan run")
-    sha256, override = _trusted(path, folder, trust)
+    override = _trusted(path, folder, trust)
     recalibration, no_recalibration = _recalibration(folder, name)
     operating_point, no_point = _operating_point(folder, name)
     record = read_record(folder) if (folder / RECORD).is_file() else {}
@@ -111,7 +109,7 @@ def find_model(arm: str, run: Path | None = None, *, trust: str = "") -> RunMode
         path=path, arm=name, run=folder.name, layout=str(Run(folder, "predict").notes.get("layout", "side_by_side")),
         threshold=_threshold(folder, name), recalibration=recalibration, operating_point=operating_point,
         manifest={key: record.get("manifest", {}).get(key) for key in ("name", "sha256")},
-        missing={what: why for what, why in missing.items() if why}, sha256=sha256, override=override,
+        missing={what: why for what, why in missing.items() if why}, override=override,
     )  # fmt: skip
 
 
@@ -130,15 +128,15 @@ def _run_and_arm(arm: str, run: Path | None) -> tuple[Path, str]:
     return folder, path.stem
 
 
-def _trusted(path: Path, folder: Path, trust: str) -> tuple[str, dict[str, str]]:
-    """Return the sha256 of a model, checked before anything opens it, and the override if one was needed."""
+def _trusted(path: Path, folder: Path, trust: str) -> dict[str, str]:
+    """Check a model against its run before anything opens it; return the override if one was needed."""
     found = str(model_record(path)["sha256"])
     check_archive(path)
     recorded = recorded_sha256(folder, f"models/{path.name}")
     if found == recorded:
-        return found, {}
+        return {}
     if trust:
-        return found, {"reason": trust, "recorded_sha256": recorded}
+        return {"reason": trust, "recorded_sha256": recorded}
     known = (
         f"expected sha256 {recorded}, found {found}" if recorded else f"the run has no such file on record ({found})"
     )

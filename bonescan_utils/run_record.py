@@ -24,7 +24,7 @@ RECORD, INPUTS, COHORT = "run.json", "inputs.csv", "cohort.csv"
 VERSION = 1
 """Version of the record's form."""
 SCHEMA = Path(__file__).parent / "assets" / "run.schema.json"
-INPUT_COLUMNS = ("file", "bytes", "mtime_ns", "sha256")
+INPUT_COLUMNS = ("file", "bytes", "sha256")
 SHOWN = 3
 
 
@@ -110,25 +110,20 @@ def _run_files(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _write_inputs(folder: Path, root: Path) -> None:
-    """Write bytes and sha256 of the file of every scan that was used; one that did not change is not read again."""
+    """Write bytes and sha256 of the file of every scan that was used."""
     import pandas as pd
 
     if not (folder / COHORT).is_file():
         return
-    known = {(row["file"], row["bytes"], row["mtime_ns"]): row["sha256"] for row in read_inputs(folder)}
     cohort = read_csv(folder / COHORT)
     names = sorted({str(name) for column in ("anterior", "posterior") for name in cohort.get(column, ()) if name})
-    rows = []
-    for name in names:
-        path = root / name
-        if path.is_file():
-            found = (name, path.stat().st_size, path.stat().st_mtime_ns)
-            rows.append((*found, known.get(found) or sha256_file(path)))
+    paths = [(name, root / name) for name in names]
+    rows = [(name, path.stat().st_size, sha256_file(path)) for name, path in paths if path.is_file()]
     write_csv(folder / INPUTS, pd.DataFrame(rows, columns=pd.Index(INPUT_COLUMNS)))
 
 
 def read_inputs(folder: Path) -> list[dict[str, Any]]:
-    """Return file, bytes, mtime_ns and sha256 of the scans' files as they were read; empty where none is on record."""
+    """Return file, bytes and sha256 of the scans' files as they were read; empty where none is on record."""
     path = folder / INPUTS
     if not path.is_file():
         return []

@@ -15,7 +15,7 @@ import pandas as pd
 
 from bonescan_utils.files import sha256_file
 from bonescan_utils.profiles import StudyError
-from bonescan_utils.run_record import RECORD, hash_files, manifest_path, read_inputs, read_record
+from bonescan_utils.run_record import INPUTS, RECORD, hash_files, manifest_path, read_inputs, read_record
 
 STATUSES = ("unchanged", "changed", "missing", "added")
 COLUMNS = ("kind", "file", "status", "expected", "found")
@@ -97,7 +97,9 @@ def _manifest(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ..
 
 
 def _inputs(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Gives a row per file of the scans that were used."""
+    """Gives a row per file of the scans that were used; none if their list is not as recorded, which `_own` tells."""
+    if _sha256(folder / INPUTS) != record["files"].get(INPUTS, {}).get("sha256"):
+        return
     root = manifest_path(folder, record).parent
     for row in read_inputs(folder):
         expected, found = str(row["sha256"]), _sha256(root / str(row["file"]))
