@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
