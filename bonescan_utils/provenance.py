@@ -32,7 +32,7 @@ DECISIVE = "tensorflow keras numpy scipy scikit-learn pandas pydicom python-gdcm
 NOT_STUDIED = frozenset(
     f"{name}.py"
     for name in "cli doctor predict results finding run_model runner leaks report execution steps screen lock"
-    " profiles run_record verification rerun crate".split()
+    " profiles run_record verification verify rerun crate archive".split()
 )
 """Modules of the package that no notebook runs: a change in them does not make a result stale."""
 
