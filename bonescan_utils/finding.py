@@ -78,8 +78,9 @@ class Finding:
         return f"Test scans: {', '.join(parts)}" if parts else "Sensitivity and specificity not known"
 
     def model_line(self) -> str:
-        """Return which model it is as a line."""
-        return f"Model {self.model.arm} of run {self.model.run}, sha256 {self.model_sha256[:16]}"
+        """Return which model it is as a line, and, where the run did not make it, that it is foreign."""
+        foreign = " (foreign: not made by that run, trusted by an override)" if self.model.override else ""
+        return f"Model {self.model.arm} of run {self.model.run}{foreign}, sha256 {self.model_sha256[:16]}"
 
     def doubt_lines(self) -> list[str]:
         """Return a line for each missing view, for an empty saliency map, and for each warning."""

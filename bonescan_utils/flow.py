@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import textwrap
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -47,6 +49,35 @@ def check_flow(flow: pd.DataFrame, groups: pd.DataFrame | None = None) -> None:
         total, last = groups["n"].sum(), steps[-1]
         if total != last["n"]:
             raise ValueError(f"flow does not add up: groups sum to {total}, but {last['step']!r} has {last['n']}")
+
+
+def check_accounted(given: Iterable[str], ends: Mapping[str, Iterable[str]]) -> dict[str, int]:
+    """Checks that everything that was given ended in exactly one place.
+
+    Args:
+        given: Ids of what was given, such as the scans of the manifest.
+        ends: Where they ended, such as `cohort.csv`, and the ids that are there.
+
+    Returns:
+        How many ended where; they add up to the number given.
+
+    Raises:
+        RuntimeError: One was given twice, was lost, doubled, or came from nowhere; a fault of this program.
+    """
+    due = Counter(map(str, given))
+    seen: dict[str, str] = {}
+    for place, ids in ends.items():
+        for name in map(str, ids):
+            if name in seen:
+                raise RuntimeError(f"{name} is in {seen[name]} and {place}: counted twice")
+            if name not in due:
+                raise RuntimeError(f"{name} is in {place} and not in the manifest")
+            seen[name] = place
+    lost = [name for name, times in due.items() if name not in seen or times > 1]
+    if lost:
+        where = "is given twice" if due[lost[0]] > 1 else f"is in none of {', '.join(ends)}"
+        raise RuntimeError(f"{lost[0]} of the manifest {where}; {len(lost)} in all")
+    return {place: sum(end == place for end in seen.values()) for place in ends}
 
 
 @styled

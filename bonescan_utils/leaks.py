@@ -13,7 +13,8 @@ from bonescan_utils.files import read_text_csv, write_csv
 from bonescan_utils.manifest import is_phantom
 from bonescan_utils.screen import Screen
 
-COHORT, QUARANTINE, FINDINGS, FINGERPRINTS = "cohort.csv", "quarantine.csv", "audit.csv", "fingerprints.csv"
+COHORT, QUARANTINE, EXCLUDED = "cohort.csv", "quarantine.csv", "excluded.csv"
+FINDINGS, FINGERPRINTS = "audit.csv", "fingerprints.csv"
 """Files of the run folder: what notebook 01 wrote; what the audit writes."""
 
 
@@ -35,7 +36,9 @@ def audit_run(folder: Path, manifest: pd.DataFrame, *, n_jobs: int = -1, screen:
 
     Raises:
         AuditError: There is a leak or a label conflict.
+        RuntimeError: A scan of the manifest is not used, set aside or excluded, or is more than one of these.
     """
+    _check_accounted(folder, manifest)
     rows = cohort_rows(folder, manifest)
     images = ~is_phantom(rows) | (rows["partition"] == "")
     if images.any():
@@ -48,6 +51,15 @@ def audit_run(folder: Path, manifest: pd.DataFrame, *, n_jobs: int = -1, screen:
     told = {"scans": len(rows), "images_compared": found.compared, "phantoms_not_compared": int((~images).sum())}
     screen.line(_line(told, counts))
     return told | {"unread": found.unread, "findings": counts}
+
+
+def _check_accounted(folder: Path, manifest: pd.DataFrame) -> None:
+    """Checks that every scan of the manifest ended in one of the three tables of notebook 01."""
+    from bonescan_utils.flow import check_accounted
+
+    paths = [folder / name for name in (COHORT, QUARANTINE, EXCLUDED)]
+    ends = {path.name: read_text_csv(path)["scan_id"] for path in paths if path.is_file()}
+    check_accounted(manifest["scan_id"], ends)
 
 
 def wrote_cohort(step: Mapping[str, Any]) -> bool:

@@ -19,7 +19,7 @@ from bonescan_utils.backbones import BackboneError, build_base, cut_tensor, get_
 from bonescan_utils.files import sha256_file, write_atomic, write_json
 from bonescan_utils.forward import as_rgb, compile_forward, run_in_batches
 from bonescan_utils.heads import attach_head, head_of, pool_levels
-from bonescan_utils.model_record import ModelError, model_record
+from bonescan_utils.model_record import ModelError, check_archive, model_record
 from bonescan_utils.precision import dtype_policy
 from bonescan_utils.transfer import Fitted
 
@@ -75,15 +75,17 @@ def save_model(model: keras.Model, path: Path | str, fitted: Fitted) -> Path:
 
 
 def load_model(path: Path | str) -> keras.Model:
-    """Loads a saved model in Keras's safe mode (no code in the file is run), after checking its sha256.
+    """Loads a saved model in Keras's safe mode (no code in the file is run), after checking its sha256 and its parts.
 
     Raises:
-        ModelError: see `model_record`; or Keras cannot read the file.
+        ModelError: see `model_record` and `check_archive`; or Keras cannot read the file.
     """
+    path = Path(path)
     model_record(path)
+    check_archive(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # a file that was made to break Keras may raise anything
         reason = (str(error) or type(error).__name__).splitlines()[0][:200]
         raise ModelError(f"{path}: Keras {keras.__version__} cannot load it ({reason})") from error
 

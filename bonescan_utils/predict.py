@@ -36,8 +36,9 @@ BATCH = 16
 
 
 def predict_files(
-    inputs: Sequence[Path], *, arm: str, out: Path, run: Path | None = None, dicom: bool = False, progress: bool = False
-) -> pd.DataFrame:
+    inputs: Sequence[Path], *, arm: str, out: Path, run: Path | None = None, trust: str = "", dicom: bool = False,
+    progress: bool = False,
+) -> pd.DataFrame:  # fmt: skip
     """Score files, each a scan of its own, and write a JSON and pictures per scan, and `summary.csv`.
 
     A file that cannot be used is listed with its reason; the others are scored all the same. A scan whose results are
@@ -49,6 +50,7 @@ def predict_files(
         arm: Name of the arm whose model is used, or the path of a model, `RUN/models/NAME.keras`.
         out: The folder to write to; not one that holds scans.
         run: The folder of a finished run; not needed beside the path of a model.
+        trust: Why a model that the run does not have on record may be used; '' to refuse it. It stands in every JSON.
         dicom: Also write a DICOM Secondary Capture of each view and a Structured Report.
         progress: Show a progress bar.
 
@@ -60,9 +62,9 @@ def predict_files(
     Raises:
         StudyError: An input is not there, there is none, the run has no such model, `out` cannot be used, or the
             package for `dicom` is not installed.
-        ModelError: The model is not the file that was saved.
+        ModelError: The model is not the file that the run made.
     """
-    model = find_model(arm, run)
+    model = find_model(arm, run, trust=trust)
     files = list(_files(inputs))
     if not files:
         raise StudyError(f"no file in {', '.join(map(str, inputs))}")

@@ -32,7 +32,7 @@ DECISIVE = "tensorflow keras numpy scipy scikit-learn pandas pydicom python-gdcm
 NOT_STUDIED = frozenset(
     f"{name}.py"
     for name in "cli doctor predict results finding run_model runner leaks report execution steps screen lock"
-    " profiles".split()
+    " profiles run_record verification verify rerun crate archive".split()
 )
 """Modules of the package that no notebook runs: a change in them does not make a result stale."""
 
@@ -128,6 +128,19 @@ def memory_bytes() -> int:
         return 0
 
 
+def onednn() -> dict[str, Any]:
+    """Return whether TensorFlow is asked to use oneDNN, and, where it is loaded, whether it does.
+
+    oneDNN adds in another order than plain TensorFlow, so scores differ in the last digits between the two.
+    """
+    state: dict[str, Any] = {"setting": os.environ.get("TF_ENABLE_ONEDNN_OPTS", "default")}
+    if "tensorflow" in sys.modules:
+        from tensorflow.python.util import _pywrap_util_port
+
+        state["in_use"] = bool(_pywrap_util_port.IsMklEnabled())
+    return state
+
+
 def environment(folder: Path) -> dict[str, Any]:
     """Return what a run record says of the code, the packages and the machine.
 
@@ -139,6 +152,7 @@ def environment(folder: Path) -> dict[str, Any]:
         "git": git_revision(folder),
         "code_sha256": code_hash(),
         "hardware": hardware(),
+        "onednn": onednn(),
         "flags": {
             name: os.environ[name] for name in ("TF_ENABLE_ONEDNN_OPTS", "CUDA_VISIBLE_DEVICES") if name in os.environ
         },

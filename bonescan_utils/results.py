@@ -122,7 +122,7 @@ def write_result(job: Job, item: Explained, finding: Finding, out: Path, *, mode
         "saliency": {"method": DEFAULT_METHOD, "layers": model["explained_layers"], "raw_max": item.raw_max},
         "model": {
             "run": finding.model.run, "arm": finding.model.arm, "sha256": finding.model_sha256,
-            "weights": model["weights"],
+            "weights": model["weights"], "override": dict(finding.model.override) or None,
         },
         "data": {"input_sha256": job.sha256, "manifest": dict(finding.model.manifest)},
         "bonescan": __version__, "created": created, "key": job.key,

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bonescan_utils.files import read_csv, read_json
+from bonescan_utils.files import read_csv
+from bonescan_utils.model_record import ModelError, check_archive, model_record
 from bonescan_utils.profiles import StudyError
+from bonescan_utils.run_record import RECORD, read_record, recorded_sha256
 from bonescan_utils.study import Run
 
 RECALIBRATION = "tables/recalibration.csv"
@@ -58,6 +60,8 @@ class RunModel:
         recalibration: How a score becomes a probability; None where the run has none.
         operating_point: Sensitivity and specificity on the test scans, each with estimate, ci_low, ci_high, method, n.
         manifest: Name and sha256 of the manifest that the run was made from.
+        override: Why a model that its run does not have on record is used all the same: reason, recorded_sha256; empty
+            for a model of the run.
         missing: What of these the run does not have -> why.
     """
 
@@ -70,20 +74,24 @@ class RunModel:
     operating_point: Mapping[str, Mapping[str, Any]]
     manifest: Mapping[str, Any]
     missing: Mapping[str, str]
+    override: Mapping[str, str] = field(default_factory=dict)
 
     def probability(self, y_score: float) -> float | None:
         """Return the calibrated probability of a score, 0-1; None where the run has no recalibration."""
         return self.recalibration.probability(y_score) if self.recalibration else None
 
 
-def find_model(arm: str, run: Path | None = None) -> RunModel:
-    """Find a model and read what its run knows of it.
+def find_model(arm: str, run: Path | None = None, *, trust: str = "") -> RunModel:
+    """Find a model, check that it is the one its run made, and read what its run knows of it.
 
     Args:
         arm: Name of an arm of the run, or the path of a model, `RUN/models/NAME.keras`.
         run: Folder of the run; not needed beside a path.
+        trust: Why a model that the run does not have on record may be used; '' to refuse it. Its file must still be
+            whole, and hold no code.
 
     Raises:
+        ModelError: The file is not the one that the run made.
         StudyError: There is no such run or model, the path is not that of a model in a run, or the run has no
             tuning scores of it.
     """
@@ -92,15 +100,16 @@ def find_model(arm: str, run: Path | None = None) -> RunModel:
     if not path.is_file():
         there = ", ".join(sorted(found.stem for found in (folder / "models").glob("*.keras"))) or "none"
         raise StudyError(f"run {folder.name} has no model of arm {name!r}; it has: {there}. Train it: bonescan run")
+    override = _trusted(path, folder, trust)
     recalibration, no_recalibration = _recalibration(folder, name)
     operating_point, no_point = _operating_point(folder, name)
-    record = read_json(folder / "run.json") if (folder / "run.json").is_file() else {}
+    record = read_record(folder) if (folder / RECORD).is_file() else {}
     missing = {"recalibration": no_recalibration, "operating_point": no_point}
     return RunModel(
         path=path, arm=name, run=folder.name, layout=str(Run(folder, "predict").notes.get("layout", "side_by_side")),
         threshold=_threshold(folder, name), recalibration=recalibration, operating_point=operating_point,
         manifest={key: record.get("manifest", {}).get(key) for key in ("name", "sha256")},
-        missing={what: why for what, why in missing.items() if why},
+        missing={what: why for what, why in missing.items() if why}, override=override,
     )  # fmt: skip
 
 
@@ -117,6 +126,24 @@ def _run_and_arm(arm: str, run: Path | None) -> tuple[Path, str]:
     if run is not None and run.resolve() != folder.resolve():
         raise StudyError(f"{arm} is a model of run {folder.name}, not of {run.name}: leave out --run")
     return folder, path.stem
+
+
+def _trusted(path: Path, folder: Path, trust: str) -> dict[str, str]:
+    """Check a model against its run before anything opens it; return the override if one was needed."""
+    found = str(model_record(path)["sha256"])
+    check_archive(path)
+    recorded = recorded_sha256(folder, f"models/{path.name}")
+    if found == recorded:
+        return {}
+    if trust:
+        return {"reason": trust, "recorded_sha256": recorded}
+    known = (
+        f"expected sha256 {recorded}, found {found}" if recorded else f"the run has no such file on record ({found})"
+    )
+    raise ModelError(
+        f"{path}: not a trusted model of run {folder.name}; {known}. A model is a program: train the arm again, or say"
+        " why this one is to be trusted (--trust-model REASON), which is written into every result"
+    )
 
 
 def _threshold(folder: Path, arm: str) -> float:

@@ -16,12 +16,13 @@ from bonescan_utils import provenance, workers
 from bonescan_utils.account import drop_report, ending, notes, summaries, write_pages
 from bonescan_utils.arms import get_arm
 from bonescan_utils.feature_store import evict
-from bonescan_utils.files import read_json, sha256_file, write_json
+from bonescan_utils.files import sha256_file
 from bonescan_utils.labelling.readings import LOG
 from bonescan_utils.leaks import audit_run, wrote_cohort
 from bonescan_utils.lock import run_lock
 from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters
 from bonescan_utils.room import check_disk
+from bonescan_utils.run_record import VERSION, seal_record, write_record
 from bonescan_utils.screen import Screen
 from bonescan_utils.steps import Step
 from bonescan_utils.temporaries import remove_stale
@@ -60,7 +61,9 @@ def find_project(start: Path | None = None) -> Project:
     raise StudyError(f"no folder 'notebooks' in {start} or above; run this in a clone of the project")
 
 
-def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
+def run_study(
+    config: StudyConfig, project: Project, *, screen: Screen, parent: Mapping[str, Any] | None = None
+) -> Path:
     """Execute the study and return its run folder.
 
     Everything that can be checked beforehand is checked before anything is written or started.
@@ -69,6 +72,7 @@ def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
         config: All settings.
         project: Where the notebooks and the runs are.
         screen: Where progress is reported.
+        parent: The run that this one repeats, for its record: run, record_sha256, differs.
 
     Raises:
         StudyError: A setting, a notebook, the disk or another run stands in the way.
@@ -90,10 +94,11 @@ def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
         screen.line(f"work goes to {workers.describe()}")
     with run_lock(folder):
         remove_stale(folder)
-        record = _first_record(config, project, manifest, weights)
+        record = _first_record(config, project, manifest, weights) | {"parent": parent}
         _run_steps(steps, record, manifest, screen=screen)
         if not config.keep_features:
             evict(folder / "features")
+        seal_record(folder, record, root=config.manifest.parent)
     return folder
 
 
@@ -136,14 +141,13 @@ def weights_lines(weights: Mapping[str, WeightsSource]) -> list[str]:
 def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataFrame, *, screen: Screen) -> None:
     """Execute the steps that need it; keep `run.json` true after each."""
     folder = steps[0].folder
-    path = folder / "run.json"
     os.environ[OFFLINE_VARIABLE] = "1"  # the weights are settled: kernels do not look for others
     number = 0
     try:
         for number in range(len(steps)):
             record["steps"] = summaries(steps, number)
             record["steps"][number]["status"] = "running"
-            write_json(path, record)
+            write_record(folder, record)
             _one_step(steps, number, record, manifest, screen=screen)
             if wrote_cohort(steps[number].record()):  # audited before any other step sees it
                 record["audit"] = audit_run(folder, manifest, n_jobs=record["config"]["n_jobs"], screen=screen)
@@ -163,7 +167,7 @@ def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataF
 def _close(steps: Sequence[Step], record: dict[str, Any], *, done: int) -> None:
     """Write the record and the pages of a run of which the first so many steps are done."""
     record |= {"steps": summaries(steps, done), "notes": notes(steps[:done])}
-    write_json(steps[0].folder / "run.json", record)
+    write_record(steps[0].folder, record)
     write_pages(steps, record)
 
 
@@ -207,6 +211,7 @@ def _first_record(
     """Return the run's record as it is before the first step."""
     settings = config.model_dump(mode="json") | {"manifest": config.manifest.name}
     return {
+        "record_version": VERSION,
         "run": config.run,
         "status": "running",
         "started": provenance.now(),
@@ -226,16 +231,6 @@ def _first_record(
     }
 
 
-def previous_run(folder: Path) -> dict[str, Any]:
-    """Return the record of a run.
-
-    Raises:
-        StudyError: There is none, or it cannot be read.
-    """
-    try:
-        return dict(read_json(folder / "run.json"))
-    except (OSError, ValueError) as error:
-        raise StudyError(f"{shown(folder)}: no run record (run.json) to go by: {error}") from None
 
 
 def shown(path: Path) -> str:

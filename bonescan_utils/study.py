@@ -8,6 +8,7 @@ by.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -236,6 +237,8 @@ class Run:
         from IPython.display import Markdown, display
 
         versions = provenance.versions(provenance.DECISIVE)
+        if "tensorflow" in sys.modules:
+            self.note(onednn=provenance.onednn())
         outputs = [described(self.folder, name, rows) for name, rows in self._written.items()]
         record = {
             "step": self.step,

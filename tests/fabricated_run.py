@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ from PIL import Image
 from test_evaluation import make_predictions
 
 from bonescan_utils import evaluation
-from bonescan_utils.files import write_csv, write_json
+from bonescan_utils.files import sha256_file, write_csv, write_json
 from bonescan_utils.operating_points import roc_band_table
 
 ARMS = ["proposed", "resnet50"]
@@ -22,13 +24,19 @@ SHA = "0" * 64
 def make_record(**changes: Any) -> dict[str, Any]:
     """Returns a run.json of two arms, one of them from random weights."""
     config = {
-        "profile": "quick", "run": "made_up", "seed": 7, "n_scans": 0, "layout": "side_by_side", "image_height": 192,
+        "profile": "quick", "run": "made_up", "manifest": "m.csv",
+        "seed": 7, "n_scans": 0, "layout": "side_by_side", "image_height": 192,
         "image_width": 96, "arm": "proposed", "arms": ARMS, "folds": 0, "seeds": 1, "n_boot": 100,
     }  # fmt: skip
     manifest = {"name": "m.csv", "sha256": SHA, "scans": 60, "patients": 60, "with_metastasis": 30}
     weights = {"proposed": {"weights": "imagenet-int8", "note": "n"}, "resnet50": {"weights": "random", "note": ""}}
-    environment = {"versions": {"python": "3.11.7"}, "git": {"revision": "a" * 40, "modified": False}}
+    hardware = {"system": "Linux", "machine": "x86_64", "processor": "made up", "cores": 2, "memory_bytes": 8 << 30}
+    environment = {
+        "versions": {"python": "3.11.7"}, "git": {"revision": "a" * 40, "modified": False}, "code_sha256": SHA,
+        "hardware": hardware, "onednn": {"setting": "default"}, "flags": {}, "platform": "linux",
+    }  # fmt: skip
     record = {
+        "record_version": 1, "started": "2026-01-02T03:00:00+00:00", "steps": [], "parent": None,
         "run": "made_up", "status": "finished", "config": config, "manifest": manifest, "weights": weights,
         "environment": environment, "notes": {"synthetic": True, "copies": 1}, "finished": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
@@ -78,3 +86,15 @@ def make_tables(bad: str) -> dict[str, pd.DataFrame]:
         "trivial_predictions": mine,
         "unheard_of": pd.DataFrame({"what": [bad], "n": [3]}),
     }
+
+
+def put_model(path: Path, *, config: Any = None, **members: bytes) -> dict[str, Any]:
+    """Writes an archive in the form of a `.keras` file, and its record; returns the hash for the run's record."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    held = {"metadata.json": b"{}", "config.json": json.dumps(config or {}).encode(), "model.weights.h5": b""} | members
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in held.items():
+            archive.writestr(name, data)
+    found = {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
+    write_json(path.with_suffix(".json"), {"sha256": found["sha256"]})
+    return found

@@ -28,7 +28,7 @@ def put_run(cohort: SmallCohort, *, shared: tuple[str, ...] = (), partitions: st
     used = cohort.df[~cohort.df["scan_id"].isin(shared)].reset_index(drop=True)
     names = partitions.split()
     write_csv(folder / "cohort.csv", used.assign(partition=[names[at % len(names)] for at in used.index]))
-    aside = [(name, "shared_pixels") for name in shared] + [("elsewhere", "truncated")]
+    aside = [(name, "shared_pixels") for name in shared]
     write_csv(folder / "quarantine.csv", pd.DataFrame(aside, columns=["scan_id", "code"]))
     return folder
 
@@ -37,6 +37,29 @@ def audited(cohort: SmallCohort, folder: Path) -> tuple[dict, str]:
     said = io.StringIO()
     told = audit_run(folder, read_manifest(cohort.manifest), n_jobs=1, screen=Screen(said, live=False))
     return told, said.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("quarantined", "excluded", "words"),
+    [
+        ([], ["s0000"], "s0000 is in cohort.csv and excluded.csv"),
+        (["s0000"], [], "s0000 is in cohort.csv and quarantine.csv"),
+        (["elsewhere"], [], "elsewhere is in quarantine.csv and not in the manifest"),
+    ],
+)
+def test_p01_a_scan_that_is_lost_or_doubled_stops_the_run(
+    small_cohort: SmallCohort, quarantined: list[str], excluded: list[str], words: str
+) -> None:
+    folder = put_run(small_cohort)
+    write_csv(folder / "quarantine.csv", pd.DataFrame({"scan_id": quarantined, "code": "truncated"}))
+    write_csv(folder / "excluded.csv", pd.DataFrame({"scan_id": excluded, "rule": "", "reason": ""}))
+    with pytest.raises(RuntimeError, match=words):
+        audited(small_cohort, folder)
+    write_csv(folder / "quarantine.csv", pd.DataFrame({"scan_id": [], "code": []}))
+    write_csv(folder / "cohort.csv", read_csv(folder / "cohort.csv").iloc[1:])
+    (folder / "excluded.csv").unlink()
+    with pytest.raises(RuntimeError, match="s0000 of the manifest is in none of"):
+        audited(small_cohort, folder)
 
 
 def as_phantoms(cohort: SmallCohort) -> SmallCohort:
@@ -61,7 +84,7 @@ def test_images_of_phantoms_are_not_read(small_cohort: SmallCohort) -> None:
 
 
 @pytest.mark.parametrize("phantoms", [False, True])
-def test_pixels_of_another_patient_stop_the_run(small_cohort: SmallCohort, phantoms: bool) -> None:
+def test_p09_pixels_of_another_patient_stop_the_run(small_cohort: SmallCohort, phantoms: bool) -> None:
     shutil.copy(small_cohort.root / "scans/s0001.dcm", small_cohort.root / "scans/s0003.dcm")
     cohort = as_phantoms(small_cohort) if phantoms else small_cohort
     with pytest.raises(AuditError, match=r"s0001 and s0003: the same pixels under two patients"):
@@ -82,7 +105,7 @@ def test_a_near_copy_in_another_partition_stops_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow  # three kernels
-def test_a_patient_in_two_partitions_stops_the_study_before_the_second_notebook(tmp_path: Path) -> None:
+def test_p09_a_patient_in_two_partitions_stops_the_study_before_the_second_notebook(tmp_path: Path) -> None:
     cohort = make_cohort(tmp_path, n=4)
     twice = cohort.df.assign(patient_id=["P1", "P2", "P3", "P1"], phantom_seed="7", phantom_index="1")
     write_manifest(cohort.manifest, twice)

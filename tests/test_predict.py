@@ -12,12 +12,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import make_scan
+from fabricated_run import make_record
 
 from bonescan_utils import cli
 from bonescan_utils.dicom import write_dicom
 from bonescan_utils.files import read_csv, write_csv, write_json
 from bonescan_utils.predict import NOTICE, predict_files, send_results
 from bonescan_utils.profiles import StudyError
+from bonescan_utils.run_record import hash_files
 from bonescan_utils.scan import Scan
 
 
@@ -39,7 +41,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     tuning = pd.DataFrame({"scan_id": names, "partition": "tuning", "y_true": labels, "y_score": scores})
     write_csv(folder / "arms" / "proposed" / "predictions.csv", tuning)
     write_json(folder / "steps" / "02_preprocessing.json", {"notes": {"layout": "side_by_side"}})
-    write_json(folder / "run.json", {"manifest": {"name": "m.csv", "sha256": "ab" * 32}})
+    manifest = make_record()["manifest"] | {"sha256": "ab" * 32}
+    write_json(folder / "run.json", make_record(manifest=manifest, files=hash_files(folder)))
     return folder
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from fabricated_run import SHA, make_record, put_model
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,14 +21,13 @@ from bonescan_utils.run_model import Recalibration, find_model
 def run(tmp_path: Path) -> Path:
     """A run folder with two models and tuning scores of one; no tables."""
     folder = tmp_path / "quick"
-    for name in ("proposed", "vgg16"):
-        (folder / "models").mkdir(parents=True, exist_ok=True)
-        (folder / "models" / f"{name}.keras").touch()
+    names = [f"models/{name}.keras" for name in ("proposed", "vgg16")]
+    files = {name: put_model(folder / name) for name in names}
     scores = pd.DataFrame({"scan_id": list("abcdef"), "partition": ["tuning"] * 4 + ["test"] * 2})
     scores = scores.assign(y_true=[0, 0, 1, 1, 0, 1], y_score=[0.1, 0.3, 0.5, 0.9, 0.99, 0.01])
     write_csv(folder / "arms" / "proposed" / "predictions.csv", scores)
     write_json(folder / "steps" / "02_preprocessing.json", {"notes": {"layout": "anterior"}})
-    write_json(folder / "run.json", {"manifest": {"name": "m.csv", "sha256": "ab", "scans": 6}})
+    write_json(folder / "run.json", make_record(files=files))
     return folder
 
 
@@ -52,7 +52,7 @@ def test_an_arm_and_the_path_of_its_model_are_the_same_model(run: Path, monkeypa
     assert find_model(str(path)) == find_model(str(path), run) == by_name
     assert (by_name.arm, by_name.run, by_name.layout, by_name.path) == ("proposed", "quick", "anterior", path)
     assert by_name.threshold == pytest.approx(0.4), "half-way between the tuning scores; the test scores are not seen"
-    assert dict(by_name.manifest) == {"name": "m.csv", "sha256": "ab"}
+    assert dict(by_name.manifest) == {"name": "m.csv", "sha256": SHA}
     monkeypatch.chdir(run / "models")
     assert find_model("proposed.keras").run == "quick"
 

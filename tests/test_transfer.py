@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
@@ -364,6 +365,24 @@ def test_a_changed_or_lost_model_file_is_refused(store, source, folder, tmp_path
         load_model(path)
     with pytest.raises(ModelError, match=r"ends in \.keras"):
         save_model(assemble(fitted), tmp_path / "a.h5", fitted)
+
+
+def test_p20_the_same_seed_gives_the_same_predictions_and_figure_byte_for_byte(store, source, folder, tmp_path):
+    from bonescan_utils.evaluation import roc_table
+    from bonescan_utils.figures import plot_roc, save_figure
+    from bonescan_utils.files import write_csv
+
+    written = []
+    for name in ("first", "second"):
+        scores = run(FROZEN, store, source, folder, seed=4, again=True).predict(
+            get_features(store, FROZEN, source, folder)
+        )
+        table = pd.DataFrame({"scan_id": [f"s{at}" for at in range(N)], "arm": "proposed", "partition": PARTITIONS})
+        table = table.assign(patient_id=table["scan_id"], y_true=LABELS, y_score=scores)
+        write_csv(tmp_path / name / "predictions.csv", table)
+        save_figure(plot_roc(roc_table(table[table["partition"] == "test"])), tmp_path / name / "roc")
+        written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
+    assert len(written[0]) == 3 and written[0] == written[1]
 
 
 def test_images_of_another_size_are_refused(store, source, folder):

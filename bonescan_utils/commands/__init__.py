@@ -16,7 +16,7 @@ OK, FAILED, BAD_INPUT, NO_RESOURCES, STOPPED = 0, 1, 2, 3, 130
 
 COMMANDS = (
     "ingest", "audit", "label", "review", "adjudicate", "check", "run", "predict", "report", "export", "phantom",
-    "plan", "precision", "doctor",
+    "verify", "rerun", "archive", "plan", "precision", "doctor",
 )  # fmt: skip
 """In the order of `bonescan --help`."""
 

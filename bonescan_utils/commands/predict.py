@@ -28,6 +28,10 @@ def add(commands: Commands) -> None:
         "--out", required=True, type=Path,
         help="folder for JSON, pictures and the summary; the same command resumes, what is whole is kept",
     )  # fmt: skip
+    predict.add_argument(
+        "--trust-model", default="", metavar="REASON",
+        help="use a model that the run does not have on record, a foreign one; the reason is written into every result",
+    )  # fmt: skip
     pacs = predict.add_argument_group(
         "back to a PACS", "for research use only; needs the extra 'pacs'; see docs/pacs.md"
     )
@@ -47,7 +51,10 @@ def _predict(options: argparse.Namespace) -> int:
 
     node = _node(options)
     run, dicom = run_folder(options.run) if options.run else None, options.dicom or node is not None
-    summary = predict_files(options.inputs, run=run, arm=options.arm, out=options.out, dicom=dicom, progress=True)
+    summary = predict_files(
+        options.inputs, run=run, arm=options.arm, out=options.out, trust=options.trust_model.strip(), dicom=dicom,
+        progress=True,
+    )  # fmt: skip
     for row in summary.itertuples():
         print(f"{row.scan_id}: score {row.y_score:.3f}" if row.status == "scored" else f"{row.file}: {row.reason}")
         if row.dicom not in ("", "written") and row.status == "scored":

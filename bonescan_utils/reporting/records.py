@@ -12,11 +12,8 @@ import pandas as pd
 
 from bonescan_utils.arms import ARMS, Arm, protocol
 from bonescan_utils.files import read_csv, read_json, read_text_csv, sha256_file
-from bonescan_utils.profiles import StudyError
-from bonescan_utils.runner import previous_run
+from bonescan_utils.run_record import read_record
 
-REQUIRED = ("run", "config", "manifest", "weights")
-"""What a run's record must hold for a report."""
 NUMBERS = frozenset(
     "estimate ci_low ci_high difference statistic p p_holm lr l2 observed gain gain_low gain_high".split()
 )
@@ -135,10 +132,6 @@ def read_run(folder: Path) -> RunRecord:
     """Reads a run folder.
 
     Raises:
-        StudyError: There is no run record, or it lacks what a report is written from.
+        StudyError: There is no run record, or it is not as its schema wants it.
     """
-    record = previous_run(folder)
-    missing = [name for name in REQUIRED if name not in record]
-    if missing:
-        raise StudyError(f"{folder.name}/run.json lacks {', '.join(missing)}: run the study again with the same name")
-    return RunRecord(folder, record)
+    return RunRecord(folder, read_record(folder))
