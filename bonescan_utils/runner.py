@@ -22,6 +22,7 @@ from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters
 from bonescan_utils.screen import Screen
 from bonescan_utils.steps import Step
 from bonescan_utils.weights import OFFLINE_VARIABLE, WeightsSource, resolve_weights
+from bonescan_utils.whereabouts import machine_folders, recorded, recorded_command, without_folders, write_data_root
 
 DISK_RESERVE = 500_000_000
 """Bytes that a run leaves free."""
@@ -88,6 +89,7 @@ def run_study(config: StudyConfig, project: Project, *, screen: Screen) -> Path:
     if config.scheduler:
         screen.line(f"work goes to {workers.describe()}")
     with run_lock(folder):
+        write_data_root(folder, config.manifest)
         record = _first_record(config, project, manifest, weights)
         _run_steps(steps, record, manifest, screen=screen)
         if not config.keep_features:
@@ -181,13 +183,19 @@ def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataF
         record |= {"status": "stopped", "finished": provenance.now()}
         raise
     except Exception as error:
-        record |= {"status": "failed", "reason": str(error)[:500], "finished": provenance.now()}
+        record |= {"status": "failed", "reason": _reason(error, steps[0], manifest), "finished": provenance.now()}
         raise
     finally:
         record["steps"] = [_summary(each) for each in steps]
         record["notes"] = _notes(steps)
         write_json(path, record)
         _write_pages(steps, record)
+
+
+def _reason(error: Exception, step: Step, manifest: pd.DataFrame) -> str:
+    """Return why a run failed, without the folders of this machine."""
+    root = Path(manifest.attrs["path"]).resolve().parent
+    return without_folders(str(error), machine_folders(project=step.source.parents[1], data_root=root))[:500]
 
 
 def _one_step(
@@ -228,12 +236,12 @@ def _first_record(
     config: StudyConfig, project: Project, manifest: pd.DataFrame, weights: Mapping[str, WeightsSource]
 ) -> dict[str, Any]:
     """Return the run's record as it is before the first step."""
-    settings = config.model_dump(mode="json") | {"manifest": config.manifest.name}
+    settings = recorded(config.model_dump(mode="json"))
     return {
         "run": config.run,
         "status": "running",
         "started": provenance.now(),
-        "command": " ".join(["bonescan", *sys.argv[1:]]),
+        "command": recorded_command(sys.argv[1:]),
         "config": settings,
         "manifest": {
             "name": config.manifest.name,
@@ -260,7 +268,7 @@ def _summary(step: Step) -> dict[str, Any]:
         "name": step.name,
         "status": "done",
         **done,
-        "parameters": dict(step.parameters),
+        "parameters": recorded(step.parameters),
         "outputs": outputs,
     }
 
