@@ -16,6 +16,7 @@ from types import FrameType
 
 from bonescan_utils import __version__
 from bonescan_utils.commands import BAD_INPUT, FAILED, STOPPED, add_all
+from bonescan_utils.files import safe_text
 
 BAD_INPUT_ERRORS = frozenset(
     "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError ModelError FitError"
@@ -56,7 +57,8 @@ def _say_failed(error: Exception) -> int:
     bad_input = name in BAD_INPUT_ERRORS or any(base.__name__ in BAD_INPUT_ERRORS for base in type(error).__mro__)
     known = bad_input or hasattr(error, "ename") or isinstance(error, OSError)
     text = str(error) if known else f"internal error: {type(error).__name__}: {error}"
-    print(f"bonescan: {text}", file=sys.stderr)
+    lines = [safe_text(line, limit=1000) for line in text.splitlines() or [""]]
+    print("bonescan: " + "\n".join(lines), file=sys.stderr)
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
         print(
             "The disk is full. Files written earlier are intact; free some room, then repeat.",

@@ -39,6 +39,7 @@ TEXT_COLUMNS = frozenset(
 
 _NUMERAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|-?inf")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _STARTS = r"[=+\-@\t\r\n\x00\uff1d\uff0b\uff0d\uff20]"  # the full-width = + - @ count where they are typed
 _FORMULA = re.compile(f"'*{_STARTS}")
 _QUOTED_FORMULA = re.compile(f"'+{_STARTS}")
@@ -60,6 +61,11 @@ def safe_text(value: object, *, limit: int = 120) -> str:
     text = str(value)
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def visible(page: str) -> str:
+    """Returns a page or a text of many lines with control and direction characters as escapes, line breaks kept."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), page)
 
 
 @contextmanager

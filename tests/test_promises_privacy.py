@@ -224,7 +224,8 @@ def test_p23_the_guard_sees_what_it_should(tmp_path: Path) -> None:
     tries = (
         "import socket, pathlib\n"
         "for act in (lambda: socket.create_connection(('example.org', 80), 1),"
-        " lambda: socket.socket().connect(('192.0.2.1', 80)), lambda: pathlib.Path('data/x').write_text('x'), lambda: pathlib.Path('data/y').mkdir(),"
+        " lambda: socket.socket().connect(('192.0.2.1', 80)),"
+        " lambda: pathlib.Path('data/x').write_text('x'), lambda: pathlib.Path('data/y').mkdir(),"
         " lambda: pathlib.Path('z').write_text('fine')):\n"
         "    try: act()\n"
         "    except PermissionError: pass\n"
