@@ -93,9 +93,7 @@ def _burned_in(run: RunRecord) -> str:
         return "None: synthetic."
     told = run.cohort["burned_in"] if run.cohort is not None and "burned_in" in run.cohort else []
     none, n = sum(word == "no" for word in told), 0 if run.cohort is None else len(run.cohort)
-    return (
-        f"{none:,} scans: none, by their header; {n - none:,} scans: burned in or not is unknown. No pixels were read."
-    )
+    return f"None in {none:,} scans, by their header; in {n - none:,} burned-in text is unknown. No pixels were read."
 
 
 def as_markdown(title: str, card: Card) -> str:

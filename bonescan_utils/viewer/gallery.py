@@ -70,8 +70,9 @@ def write_gallery(
 def _entry(scan: ViewedScan, *, place: int, counts: int) -> dict[str, Any]:
     """Return what the list shows of a scan, and the blocks that hold its pictures."""
     return {
-        "id": safe_text(scan.scan_id), "arm": scan.arm, "outcome": scan.outcome, "y_true": scan.y_true, "y_score": scan.y_score,
-        "threshold": scan.threshold, "primary": safe_text(scan.primary or "unknown"), "counts": counts, "maps": place,
+        "id": safe_text(scan.scan_id), "arm": scan.arm, "outcome": scan.outcome, "y_true": scan.y_true,
+        "y_score": scan.y_score, "threshold": scan.threshold, "primary": safe_text(scan.primary or "unknown"),
+        "counts": counts, "maps": place,
         "raw_max": {method: float(found.raw_max) for method, found in scan.maps.items()},
     }  # fmt: skip
 
