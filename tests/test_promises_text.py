@@ -96,7 +96,7 @@ def test_p02_any_problem_is_one_line_and_keeps_what_to_do(
     assert text.endswith(str(Problem("", hint=hint)).rpartition("expected . ")[2])
 
 
-def test_p02_the_end_of_a_long_path_is_shown() -> None:
+def test_the_end_of_a_long_path_is_shown() -> None:
     assert "the_file.dcm" in str(Problem("/deep" * 90 + "/the_file.dcm", expected="a scan"))
 
 
