@@ -209,16 +209,18 @@ class Elements(HTMLParser):
         self.found.append((tag, tuple(sorted(name for name, _ in attrs))))
 
 
-def report(folder: Path, word: str) -> str:
+def report(folder: Path, words: list[str]) -> str:
     from bonescan_utils.reporting.page import write_report
 
     made = make_run(folder)
     cohort = read_text_csv(made / "cohort.csv")
-    write_csv(made / "cohort.csv", cohort.assign(site=word, scanner=word, primary_cancer=word))
+    cells = [words[at % len(words)] for at in range(len(cohort))]
+    write_csv(made / "cohort.csv", cohort.assign(site=cells, scanner=cells, primary_cancer=cells))
     return write_report(made).read_text(encoding="utf-8")
 
 
-def index(folder: Path, word: str) -> str:
+def index(folder: Path, words: list[str]) -> str:
+    word = " ".join(words)
     record = {
         "run": word, "config": {"profile": word, "seed": 7}, "manifest": {"name": word, "scans": 60},
         "weights": {word: {"weights": word}}, "steps": [], "finished": word,
@@ -227,14 +229,12 @@ def index(folder: Path, word: str) -> str:
     return (folder / "index.html").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("attack", ATTACKS)
 @pytest.mark.parametrize("make", [report, index])
-def test_p15_no_element_of_a_page_comes_from_the_input(
-    make: Callable[[Path, str], str], attack: str, tmp_path: Path
-) -> None:
+def test_p15_no_element_of_a_page_comes_from_the_input(make: Callable[[Path, list[str]], str], tmp_path: Path) -> None:
     for name in ("plain", "hostile"):
         (tmp_path / name).mkdir()
-    plain, hostile = make(tmp_path / "plain", "word"), make(tmp_path / "hostile", ATTACKS[attack])
+    plain = make(tmp_path / "plain", [f"word{at}" for at in range(len(ATTACKS))])
+    hostile = make(tmp_path / "hostile", list(ATTACKS.values()))
     assert Elements(hostile).found == Elements(plain).found
     assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f\u202a-\u202e]", hostile) and "1337" not in hostile
 
