@@ -9,6 +9,7 @@ from typing import Any
 
 from bonescan_utils import provenance
 from bonescan_utils.steps import Step
+from bonescan_utils.whereabouts import machine_folders, recorded, recorded_command, without_folders
 
 
 def summaries(steps: Sequence[Step], done: int) -> list[dict[str, Any]]:
@@ -29,7 +30,7 @@ def _summary(step: Step) -> dict[str, Any]:
         "name": step.name,
         "status": "done",
         **done,
-        "parameters": dict(step.parameters),
+        "parameters": recorded(step.parameters),
         "outputs": outputs,
     }
 
@@ -58,8 +59,11 @@ def write_pages(steps: Sequence[Step], record: Mapping[str, Any]) -> None:
     write_index(steps[0].folder / "index.html", record=record, links=addresses)
 
 
-def ending(error: BaseException, step: Step, kept: Sequence[str]) -> dict[str, Any]:
-    """Return what the record says of a run that did not come to its end: where, why, what is kept, how to go on."""
+def ending(error: BaseException, step: Step, kept: Sequence[str], *, data_root: Path) -> dict[str, Any]:
+    """Return what the record says of a run that did not come to its end: where, why, what is kept, how to go on.
+
+    Folders of this machine are not told.
+    """
     failure = {
         "step": step.name,
         "cell": getattr(error, "cell", 0),
@@ -67,12 +71,13 @@ def ending(error: BaseException, step: Step, kept: Sequence[str]) -> dict[str, A
         "error": getattr(error, "ename", type(error).__name__),
         "reason": str(getattr(error, "reason", error))[:500],
         "kept": list(kept),
-        "to_resume": " ".join(["bonescan", *sys.argv[1:]]),
+        "to_resume": recorded_command(sys.argv[1:]),
     }
     ended = {"finished": provenance.now(), "failure": failure}
-    if isinstance(error, KeyboardInterrupt):
-        return ended | {"status": "stopped"}
-    return ended | {"status": "failed", "reason": str(error)[:500]}
+    stopped = isinstance(error, KeyboardInterrupt)
+    ended |= {"status": "stopped"} if stopped else {"status": "failed", "reason": str(error)[:500]}
+    folders = machine_folders(project=step.source.parents[1], data_root=data_root)
+    return dict(without_folders(ended, folders))
 
 
 def drop_report(folder: Path) -> None:

@@ -18,7 +18,7 @@ from bonescan_utils.cohort_rules import RULES, CohortError, Rule, parse_rules
 from bonescan_utils.files import write_csv, write_json
 from bonescan_utils.groups import share_of_scans
 from bonescan_utils.intervals import undefined
-from bonescan_utils.manifest import write_manifest
+from bonescan_utils.manifest import of_study, write_manifest
 from bonescan_utils.partitions import assign_partitions, take
 from bonescan_utils.predictions import ArmScores
 from bonescan_utils.sampling import Sample, draw_sample
@@ -92,14 +92,14 @@ def select_scans(
     """Builds the cohort of a run: rules, sampling, partitions, then so many scans of it as are wanted.
 
     Args:
-        df: A manifest; partitions that it brings are kept.
+        df: A manifest; partitions that it brings are kept. Columns that no study uses are left behind.
         rules, sampling, seed: See `build_cohort`; the seed is that of the partitions as well.
         n_scans: Use this many scans, whole patients, in proportion by partition and label; 0 for all.
 
     Raises:
         CohortError: See `build_cohort`.
     """
-    found = build_cohort(df, rules, sampling=sampling, seed=seed)
+    found = build_cohort(df[of_study(df.columns)], rules, sampling=sampling, seed=seed)
     table = found.table.assign(partition=assign_partitions(found.table, seed=seed))
     kept = take(table, n_scans, seed=seed).reset_index(drop=True) if n_scans else table
     out = table.loc[~table["scan_id"].isin(kept["scan_id"]), "scan_id"]

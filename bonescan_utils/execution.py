@@ -6,6 +6,7 @@ system has them, so parallel runs cannot meet on a TCP port and nobody else on t
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
@@ -29,6 +30,7 @@ from bonescan_utils.files import write_text
 from bonescan_utils.screen import Screen, without_noise
 from bonescan_utils.study import NONCE_VARIABLE
 from bonescan_utils.temporaries import remove_stale, temporary
+from bonescan_utils.whereabouts import machine_folders, read_data_root, recorded, without_folders
 
 logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is said once, by CellError
 
@@ -195,7 +197,7 @@ def execute(job: Job, *, screen: Screen | None = None) -> float:
             KernelManager.current = None
         for relay in relays:
             relay.close()
-        _publish(running, job.target)
+        _publish(running, job)
     return time.monotonic() - started
 
 
@@ -269,17 +271,30 @@ def _restore(name: str, value: str | None) -> None:
         os.environ[name] = value
 
 
-def _publish(running: Path, target: Path) -> None:
-    """Put an executed copy in its place, without the paths of this machine in its metadata."""
+def _publish(running: Path, job: Job) -> None:
+    """Put an executed copy in its place, without the folders of this machine in metadata, parameters and messages."""
     notebook = _read(running)
     if notebook is None:
         running.unlink(missing_ok=True)
         return
+    told = notebook.metadata.get("papermill", {})
     for key in ("input_path", "output_path", "environment_variables"):
-        notebook.metadata.get("papermill", {}).pop(key, None)
+        told.pop(key, None)
+    shown = recorded(job.parameters)
+    told["parameters"] = shown
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.source = "\n".join(_shown_line(line, job.parameters, shown) for line in cell.source.splitlines())
         for output in (output for output in cell.outputs if output.output_type == "stream"):
             output.text = without_noise(output.text)
         cell.outputs = [output for output in cell.outputs if output.get("text", "kept").strip()]
-    write_text(target, nbformat.writes(notebook) + "\n")
+    data_root = read_data_root(job.source.parent / str(job.parameters.get("run_dir", "")))
+    folders = machine_folders(project=job.source.parents[1].resolve(), data_root=data_root)
+    write_text(job.target, nbformat.writes(without_folders(notebook, folders)) + "\n")
     running.unlink()
+
+
+def _shown_line(line: str, given: dict[str, Any], shown: dict[str, Any]) -> str:
+    """Return a line of the injected parameters with the value that is shown in place of the one that was given."""
+    name = line.partition(" = ")[0]
+    return line if given.get(name) == shown.get(name) else f"{name} = {json.dumps(shown[name])}"

@@ -27,6 +27,7 @@ from bonescan_utils.temporaries import temporary
 if TYPE_CHECKING:  # loaded where a table is made: a command that reads no table does not wait for it
     import pandas as pd
 
+MEND = "put cells with a comma or a line break in double quotes, and give each column its own name"
 MAX_CSV_BYTES = 1 << 30  # a manifest of a million scans has 0.3 GiB
 
 TEXT_COLUMNS = frozenset(
@@ -39,8 +40,10 @@ TEXT_COLUMNS = frozenset(
 
 _NUMERAL = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?|-?inf")
 _INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,17})")
-_FORMULA = re.compile(r"'*[=+\-@\t\r]")
-QUOTED_FORMULA = re.compile(r"'+[=+\-@\t\r]")
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_STARTS = r"[=+\-@\t\r\n\x00\uff1d\uff0b\uff0d\uff20]"  # the full-width = + - @ count where they are typed
+_FORMULA = re.compile(f"'*{_STARTS}")
+QUOTED_FORMULA = re.compile(f"'+{_STARTS}")
 
 
 class CsvError(ValueError):
@@ -59,6 +62,11 @@ def safe_text(value: object, *, limit: int = 120) -> str:
     text = str(value)
     text = "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def visible(page: str) -> str:
+    """Returns a page or a text of many lines with control and direction characters as escapes, line breaks kept."""
+    return _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), page)
 
 
 @contextmanager
@@ -141,17 +149,18 @@ def read_json(path: str | Path) -> Any:
 def write_csv(path: str | Path, df: pd.DataFrame) -> None:
     """Writes a table as UTF-8 CSV, `\\n` line ends, no index, floats exact, atomically.
 
-    A text cell that a spreadsheet would take for a formula (it starts with = + - @ tab or CR and is no
-    number) gets a leading `'`; `read_csv` takes it off again.
+    A text cell or column name that a spreadsheet would take for a formula (it starts with = + - @ tab or a line
+    break and is no number) gets a leading `'`; `read_csv` takes it off again.
     """
     import pandas as pd
 
     safe = df.copy()
     for position, name in enumerate(df.columns):
-        if not isinstance(name, str) or _FORMULA.match(name):
-            raise ValueError(f"column name {name!r}: expected text that does not begin like a formula")
+        if not isinstance(name, str):
+            raise ValueError(f"column name {name!r}: expected text")
         if not pd.api.types.is_numeric_dtype(df.dtypes.iloc[position]):
             safe.isetitem(position, df.iloc[:, position].map(defuse).to_numpy(dtype=object))
+    safe.columns = pd.Index([defuse(name) for name in df.columns], dtype=object)
     text = safe.to_csv(index=False, lineterminator="\n")
     if "\r" in text:  # Python before 3.13 leaves a cell with a lone CR unquoted
         text = safe.to_csv(index=False, lineterminator="\n", quoting=csv.QUOTE_ALL)
@@ -163,6 +172,11 @@ def defuse(cell: Any) -> Any:
     if isinstance(cell, str) and _FORMULA.match(cell) and not _NUMERAL.fullmatch(cell):
         return "'" + cell
     return cell
+
+
+def _armed(cell: str) -> str:
+    """Takes the `'` of `defuse` off."""
+    return cell[1:] if QUOTED_FORMULA.match(cell) else cell
 
 
 @dataclass(frozen=True)
@@ -189,9 +203,9 @@ def parse_csv(path: str | Path) -> CsvText:
     try:
         for cells in reader:
             if not header:
-                header.extend(cell.strip() for cell in cells)
+                header.extend(_armed(cell).strip() for cell in cells)
             elif len(cells) == len(header):
-                table.rows.append([cell[1:] if QUOTED_FORMULA.match(cell) else cell for cell in cells])
+                table.rows.append([_armed(cell) for cell in cells])
                 table.lines.append(line)
             elif cells:
                 table.faults.append((line, f"{len(cells)} fields where the header has {len(header)}"))
@@ -207,9 +221,9 @@ def _decoded(path: Path) -> str:
     """Returns the text of a CSV file, or says why it has none."""
     try:
         if not path.is_file():
-            raise CsvError(path, 1, "not a file" if path.exists() else "no such file")
+            raise CsvError(path, 1, "not a file; give a CSV file" if path.exists() else "no such file; check the path")
         if path.stat().st_size > MAX_CSV_BYTES:
-            raise CsvError(path, 1, f"{path.stat().st_size:,} bytes; at most {MAX_CSV_BYTES:,} are read")
+            raise CsvError(path, 1, f"{path.stat().st_size:,} bytes; at most {MAX_CSV_BYTES:,} are read; split it")
         data = path.read_bytes()
     except OSError as error:
         raise CsvError(path, 1, f"cannot be read ({error.strerror})") from error
@@ -236,7 +250,7 @@ def read_text_csv(path: str | Path) -> pd.DataFrame:
     if faults:
         shown = "; ".join(f"{what} (line {line})" for line, what in faults[:5])
         more = f"; and {len(faults) - 5} more" if len(faults) > 5 else ""
-        raise CsvError(path, faults[0][0], f"{shown}{more}")
+        raise CsvError(path, faults[0][0], f"{shown}{more}; {MEND}")
     return pd.DataFrame(table.rows, columns=pd.Index(table.header), dtype="str")
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 
 from bonescan_utils.files import CsvError, CsvText, parse_csv, write_csv
 from bonescan_utils.long_tables import write_rows
-from bonescan_utils.manifest_rules import COLUMNS, check_table
+from bonescan_utils.manifest_rules import COLUMNS, check_table, of_study
 from bonescan_utils.partitions import PARTITIONS, assign_partitions, patient_key, take
 from bonescan_utils.problems import ManifestError, Problem
 
@@ -30,6 +30,7 @@ __all__ = [
     "check_paths",
     "is_phantom",
     "lines_of",
+    "of_study",
     "patient_key",
     "read_manifest",
     "take",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
-from bonescan_utils.files import CsvText
+from bonescan_utils.files import MEND, CsvText
 from bonescan_utils.partitions import PARTITIONS, partly_given, patient_key
-from bonescan_utils.problems import Problem
+from bonescan_utils.problems import NOT_SHOWN, Problem
 
 MAX_TEXT = 200
 
@@ -39,6 +39,10 @@ def _is_path(cell: str) -> bool:
 
 def _is_age(cell: str) -> bool:
     return cell == "" or (re.fullmatch(r"[0-9]{1,3}(\.[0-9]+)?", cell) is not None and float(cell) <= 120)
+
+
+def _is_number(cell: str) -> bool:
+    return re.fullmatch(r"(-?[0-9]{1,15}(\.[0-9]{1,15})?)?", cell) is not None
 
 
 def _is_hash(cell: str) -> bool:
@@ -90,7 +94,34 @@ RULES: dict[str, Rule] = {
 }
 
 COLUMNS = tuple(RULES)
-"""The columns of a manifest; further ones ride along as text."""
+"""The columns of a manifest; further ones ride along as text, as far as the next manifest."""
+
+_NUMBER = Rule(_is_number, "a plain number, or nothing")
+
+
+def _words(*words: str) -> Rule:
+    return Rule(lambda cell: cell in ("", *words), f"{', '.join(words)}, or nothing")
+
+
+STUDY_COLUMNS: dict[str, Rule] = {
+    **dict.fromkeys(
+        """
+        phantom_seed phantom_index counts_anterior counts_posterior study_day report_days reference_days dose_mbq
+        uptake_min velocity_mm_s pixel_mm_row pixel_mm_column
+        """.split(),
+        _NUMBER,
+    ),
+    "tracer": _words("MDP", "HDP", "DPD", "PYP", "other"),
+    "posterior_mirrored": _words("yes", "no", "unsure"),
+    "burned_in": _words("yes", "no", "unknown"),
+    "report_label": _words("positive", "uncertain", "negative", "historical", "none"),
+}
+"""Further columns that a study may use. They and `COLUMNS` enter a run folder, and no other column does."""
+
+
+def of_study(names: Iterable[str]) -> list[str]:
+    """Returns those of the columns that may enter a run folder: a list of what may, never of what may not."""
+    return [name for name in names if name in RULES or name in STUDY_COLUMNS]
 
 
 def check_table(file: str, table: CsvText, *, labelled: bool = True) -> Iterator[Problem]:
@@ -100,25 +131,27 @@ def check_table(file: str, table: CsvText, *, labelled: bool = True) -> Iterator
     """
     yield from _check_header(file, table.header)
     for line, what in table.faults:
-        yield Problem(file, line, expected=f"{len(table.header)} fields and closed quotes", hint=f"Found {what}.")
+        yield Problem(
+            file, line, expected=f"{len(table.header)} fields and closed quotes", hint=f"Found {what}; {MEND}."
+        )
     if not table.rows and not table.faults:
         yield Problem(file, 1, expected="at least one scan", hint="The table has a header and no rows.")
     columns = {name: [row[at] for row in table.rows] for at, name in enumerate(table.header)}
     blank = [""] * len(table.rows)
     ids = columns.get("scan_id", blank)
     for name, cells in columns.items():
-        rule = RULES.get(name, _TEXT)
+        rule = RULES.get(name) or STUDY_COLUMNS.get(name, _TEXT)
         if name == "metastasis" and not any(cells):
             if labelled and cells:
                 yield Problem(file, 1, column=name, expected="0 or 1 in every row", hint=_UNLABELLED)
             continue
         for line, scan_id, cell in zip(table.lines, ids, cells, strict=True):
             if name in ("scan_id", "patient_id") and _is_resident_number(cell):
-                yield Problem(
-                    file, line, "", name, "", "a pseudonym; this has the form of a resident number", _PERSONAL
-                )
+                expected = "a pseudonym; this has the form of a resident number"
+                yield Problem(file, line, "", name, NOT_SHOWN, expected, _PERSONAL)
             elif not rule.holds(cell) and (labelled or name != "metastasis" or cell):
-                yield Problem(file, line, scan_id, name, cell, rule.expected, rule.hint)
+                shown = NOT_SHOWN if rule is _TEXT and name not in RULES else cell
+                yield Problem(file, line, scan_id, name, shown, rule.expected, rule.hint)
     yield from _check_rows(file, table.lines, {name: columns.get(name, blank) for name in COLUMNS}, set(columns))
 
 

@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from bonescan_utils.files import read_csv, read_json, write_csv
 from bonescan_utils.finding import NOTICE, Finding
+from bonescan_utils.ingest.keys import private_files
 from bonescan_utils.loading import load_file
 from bonescan_utils.model_record import model_record
 from bonescan_utils.preprocessing import LAYOUTS, prepare
@@ -26,7 +27,7 @@ if TYPE_CHECKING:  # of the extra `pacs`
     from bonescan_utils.explanation import Explained
     from bonescan_utils.pacs.store import Node
 
-__all__ = ["COLUMNS", "NOTICE", "predict_files", "send_results"]
+__all__ = ["COLUMNS", "NOTICE", "links_file", "predict_files", "send_results"]
 
 COLUMNS = """
     scan_id file status y_score probability threshold y_pred views warnings reason dicom kept
@@ -40,6 +41,8 @@ def predict_files(
     progress: bool = False,
 ) -> pd.DataFrame:  # fmt: skip
     """Score files, each a scan of its own, and write a JSON and pictures per scan, and `summary.csv`.
+
+    Nothing in `out` holds the name of a file; which file is behind which scan stands in `links_file(out)`.
 
     A file that cannot be used is listed with its reason; the others are scored all the same. A scan whose results are
     whole, and are of the same file, model and settings, is kept and not scored again: a run that was cut short is
@@ -82,8 +85,21 @@ def predict_files(
     rows = _work(list({job.scan_id: job for job in jobs}.values()), model, record, out, progress=progress)
     summary = pd.DataFrame([{**rows[job.scan_id], "file": job.path.name} for job in jobs], columns=COLUMNS)
     summary["y_pred"] = summary["y_pred"].astype("Int64")  # 0, 1 or empty
-    write_csv(out / "summary.csv", summary)
+    write_csv(out / "summary.csv", summary.drop(columns="file"))
+    _write_links(jobs, out)
     return summary
+
+
+def links_file(out: Path) -> Path:
+    """Return the table that tells which file is behind which scan: beside the folder of the results, not in it."""
+    return out.absolute().with_name(f"{out.absolute().name}.links.csv")
+
+
+def _write_links(jobs: Sequence[Job], out: Path) -> None:
+    """Write which file is behind which scan, readable to its owner only: names of files may name patients."""
+    rows = [(job.scan_id, os.fspath(job.path).encode("utf-8", "backslashreplace").decode()) for job in jobs]
+    with private_files():
+        write_csv(links_file(out), pd.DataFrame(rows, columns=["scan_id", "file"]))
 
 
 def send_results(out: Path, node: Node) -> pd.DataFrame:

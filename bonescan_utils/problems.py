@@ -9,6 +9,11 @@ from pathlib import Path
 from bonescan_utils.files import safe_text, write_csv
 
 SHOWN = 20
+LINE = 500
+"""Characters of a problem's line, at most; what to do is never cut off."""
+NOT_SHOWN = "(not shown)"
+"""In place of a value that may identify a person."""
+DO_THIS = "Correct it, then check again."
 
 
 @dataclass(frozen=True)
@@ -22,7 +27,7 @@ class Problem:
         column: The column, or ''.
         value: What was found, or ''.
         expected: What was expected, as a phrase.
-        hint: What to do, or ''.
+        hint: What to do; `DO_THIS` if it says nothing.
     """
 
     file: str
@@ -34,13 +39,20 @@ class Problem:
     hint: str = ""
 
     def __str__(self) -> str:
-        where = [safe_text(self.file, limit=120)]
+        where = [_end(self.file)]
         where += [f"line {self.line}"] if self.line else []
         where += [f"scan {safe_text(self.scan_id, limit=40)}"] if self.scan_id else []
         where += [f"column {safe_text(self.column, limit=40)}"] if self.column else []
         found = f"found {safe_text(self.value, limit=100)!r}; " if self.value or self.column else ""
         text = f"{', '.join(where)}: {found}expected {safe_text(self.expected, limit=160)}."
-        return safe_text(f"{text} {self.hint}".rstrip(), limit=500)
+        todo = safe_text(self.hint or DO_THIS, limit=200)
+        return f"{safe_text(text, limit=LINE - 1 - len(todo))} {todo}"
+
+
+def _end(file: str) -> str:
+    """Returns the end of a path, which tells more than its beginning."""
+    text = safe_text(file, limit=10_000)
+    return text if len(text) <= 120 else "…" + text[-119:]
 
 
 class ManifestError(Exception):

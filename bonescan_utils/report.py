@@ -12,7 +12,7 @@ from typing import Any
 
 import nbformat
 
-from bonescan_utils.files import read_text_csv, write_text
+from bonescan_utils.files import read_text_csv, visible, write_text
 
 ALLOWED_TAGS = frozenset(
     "a abbr b blockquote br code dd div dl dt em h1 h2 h3 h4 h5 h6 hr i img li ol p pre small span strong"
@@ -49,7 +49,7 @@ def write_page(notebook: Path, page: Path, *, links: Sequence[tuple[str, str]] =
     """
     content = nbformat.read(notebook, as_version=4)
     title = _title(content) or notebook.stem
-    write_text(page, _document(title, _body(content), links=links, here=page.name))
+    write_text(page, visible(_document(title, _body(content), links=links, here=page.name)))
 
 
 def write_index(page: Path, *, record: Mapping[str, Any], links: Sequence[tuple[str, str]]) -> None:
@@ -78,7 +78,7 @@ def write_index(page: Path, *, record: Mapping[str, Any], links: Sequence[tuple[
     body = "<h1>Bone scan study</h1>" + _summary(page.parent, record) + _table(rows)
     body += "".join(_picture(page.parent / name) for name in INDEX_FIGURES if name in _outputs(record))
     body += "<h2>Made from</h2>" + _table([(html.escape(str(name)), html.escape(str(value))) for name, value in facts])
-    write_text(page, _document(f"Bone scan study: {record['run']}", body, links=(), here=page.name))
+    write_text(page, visible(_document(f"Bone scan study: {record['run']}", body, links=(), here=page.name)))
 
 
 def _summary(folder: Path, record: Mapping[str, Any]) -> str:

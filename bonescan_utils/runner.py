@@ -27,6 +27,7 @@ from bonescan_utils.screen import Screen
 from bonescan_utils.steps import Step
 from bonescan_utils.temporaries import remove_stale
 from bonescan_utils.weights import OFFLINE_VARIABLE, WeightsSource, resolve_weights
+from bonescan_utils.whereabouts import recorded, recorded_command, write_data_root
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def run_study(
         screen.line(f"work goes to {workers.describe()}")
     with run_lock(folder):
         remove_stale(folder)
+        write_data_root(folder, config.manifest)
         record = _first_record(config, project, manifest, weights) | {"parent": parent}
         _run_steps(steps, record, manifest, screen=screen)
         if not config.keep_features:
@@ -153,7 +155,7 @@ def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataF
                 record["audit"] = audit_run(folder, manifest, n_jobs=record["config"]["n_jobs"], screen=screen)
     except BaseException as error:
         kept = [each.name for each in steps[:number]]
-        record |= ending(error, steps[number], kept)
+        record |= ending(error, steps[number], kept, data_root=Path(manifest.attrs["path"]).resolve().parent)
         screen.line(
             f"  ended in {steps[number].name}; kept: {', '.join(kept) or 'no step'}, and every arm that is trained"
         )
@@ -209,13 +211,13 @@ def _first_record(
     config: StudyConfig, project: Project, manifest: pd.DataFrame, weights: Mapping[str, WeightsSource]
 ) -> dict[str, Any]:
     """Return the run's record as it is before the first step."""
-    settings = config.model_dump(mode="json") | {"manifest": config.manifest.name}
+    settings = recorded(config.model_dump(mode="json"))
     return {
         "record_version": VERSION,
         "run": config.run,
         "status": "running",
         "started": provenance.now(),
-        "command": " ".join(["bonescan", *sys.argv[1:]]),
+        "command": recorded_command(sys.argv[1:]),
         "config": settings,
         "manifest": {
             "name": config.manifest.name,
@@ -229,8 +231,6 @@ def _first_record(
         "steps": [],
         "notes": {},
     }
-
-
 
 
 def shown(path: Path) -> str:

@@ -62,13 +62,13 @@ def problems_of(path: Path) -> list[str]:
 def test_reads_types_extra_columns_and_lines(tmp_path: Path) -> None:
     rows = make_rows(3)
     for row, seed in zip(rows, ("007", "", "x"), strict=True):
-        row["phantom_seed"] = seed
+        row["ward"] = seed
     rows[1]["age"] = ""
     df = read_manifest(save(tmp_path / "m.csv", rows))
-    assert list(df.columns) == [*COLUMNS, "phantom_seed"]
+    assert list(df.columns) == [*COLUMNS, "ward"]
     assert df["metastasis"].tolist() == [0, 1, 0] and df["metastasis"].dtype == np.int64
     assert df["age"].isna().tolist() == [False, True, False] and df["age"].dtype == np.float64
-    assert df["phantom_seed"].tolist() == ["007", "", "x"]
+    assert df["ward"].tolist() == ["007", "", "x"]
     assert df["site"].tolist() == ["", "", ""]
     assert df.attrs["path"] == str(tmp_path / "m.csv")
     assert df.attrs["lines"] == {"s0000": 2, "s0001": 3, "s0002": 4}
@@ -232,7 +232,7 @@ def test_one_two_frame_file_may_stand_in_both_columns(tmp_path: Path) -> None:
 
 
 def test_write_then_read_gives_the_same(tmp_path: Path) -> None:
-    df = make_table(6).assign(phantom_seed=["1", "2", "", "0004", "1e5", "NA"])
+    df = make_table(6).assign(ward=["1", "2", "", "0004", "1e5", "NA"])
     df.loc[0, "age"] = np.nan
     write_manifest(tmp_path / "m.csv", df)
     pd.testing.assert_frame_equal(read_manifest(tmp_path / "m.csv"), df, check_dtype=False)

@@ -47,7 +47,7 @@ def add(commands: Commands) -> None:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from bonescan_utils.predict import predict_files, send_results
+    from bonescan_utils.predict import links_file, predict_files, send_results
 
     node = _node(options)
     run, dicom = run_folder(options.run) if options.run else None, options.dicom or node is not None
@@ -56,11 +56,12 @@ def _predict(options: argparse.Namespace) -> int:
         progress=True,
     )  # fmt: skip
     for row in summary.itertuples():
-        print(f"{row.scan_id}: score {row.y_score:.3f}" if row.status == "scored" else f"{row.file}: {row.reason}")
+        print(f"{row.scan_id}: score {row.y_score:.3f}" if row.status == "scored" else f"{row.scan_id}: {row.reason}")
         if row.dicom not in ("", "written") and row.status == "scored":
             print(f"{row.scan_id}: no DICOM objects: {row.dicom}")
     unusable, kept = int((summary["status"] != "scored").sum()), int(summary["kept"].sum())
     print(f"{len(summary) - unusable} scored ({kept} of them before), {unusable} unusable; results in {options.out}")
+    print(f"Which file is which: {links_file(options.out)}. It holds names of files; keep it where the scans are.")
     if node is not None:
         sent = send_results(options.out, node)
         print(f"DICOM objects of {int((sent['sent'] == 'stored').sum())} files stored by {node}")

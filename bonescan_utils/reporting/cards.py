@@ -59,6 +59,7 @@ def data_card(run: RunRecord) -> Card:
         ("Composition", _composition(run)),
         ("Partitions", parts["methods-partitions"]),
         ("Personal data", "None: no patient took part." if run.synthetic else AUTHOR),
+        ("Text burned into pixels", _burned_in(run)),
         ("Consent and approval", "Not needed: synthetic." if run.synthetic else AUTHOR),
         ("Terms of use", "Made by this package, under its licence." if run.synthetic else AUTHOR),
         ("Known gaps", " ".join(limitations(run)[:2])),
@@ -84,6 +85,15 @@ def _composition(run: RunRecord) -> str:
     sizes = partition_sizes(cohort)
     said.append(", ".join(f"{row.group} {row.n:,}" for row in sizes.itertuples()))
     return "; ".join(said) + "."
+
+
+def _burned_in(run: RunRecord) -> str:
+    """Returns what is known of text in the pixels: only what the files' headers said."""
+    if run.synthetic:
+        return "None: synthetic."
+    told = run.cohort["burned_in"] if run.cohort is not None and "burned_in" in run.cohort else []
+    none, n = sum(word == "no" for word in told), 0 if run.cohort is None else len(run.cohort)
+    return f"None in {none:,} scans, by their header; in {n - none:,} burned-in text is unknown. No pixels were read."
 
 
 def as_markdown(title: str, card: Card) -> str:

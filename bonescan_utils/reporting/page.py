@@ -18,7 +18,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from PIL import Image
 
-from bonescan_utils.files import safe_text, write_text
+from bonescan_utils.files import safe_text, visible, write_text
 from bonescan_utils.report import POLICY, REPORT_PAGE
 from bonescan_utils.reporting import cards
 from bonescan_utils.reporting.catalogue import SECTIONS, Drawing, Table, data_tables, drawings_of, numbered
@@ -64,7 +64,7 @@ def write_report(folder: Path, out: Path | None = None) -> Path:
         CsvError: A table of the run cannot be read.
     """
     target = out or folder / REPORT_PAGE
-    write_text(target, report_page(read_run(folder)))
+    write_text(target, visible(report_page(read_run(folder))))
     return target
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from bonescan_utils.files import write_text
+from bonescan_utils.files import safe_text, visible, write_text
 from bonescan_utils.pictures import SHORT, SIDES, darkest
 from bonescan_utils.viewer.pixels import encoded, outline_path, reduced, root_levels, saliency_colours
 from bonescan_utils.viewer.viewed import OUTCOMES, ViewedScan
@@ -63,15 +63,16 @@ def write_gallery(
         entries.append(_entry(scan, place=len(entries), counts=places[scan.scan_id]))
     if not entries:
         raise ValueError("there is no scan for the gallery: give at least one ViewedScan")
-    write_text(page, _document(title, note, home, [*blocks, _block("gallery", _shared(entries))]))
+    write_text(page, visible(_document(title, note, home, [*blocks, _block("gallery", _shared(entries))])))
     return page
 
 
 def _entry(scan: ViewedScan, *, place: int, counts: int) -> dict[str, Any]:
     """Return what the list shows of a scan, and the blocks that hold its pictures."""
     return {
-        "id": scan.scan_id, "arm": scan.arm, "outcome": scan.outcome, "y_true": scan.y_true, "y_score": scan.y_score,
-        "threshold": scan.threshold, "primary": scan.primary or "unknown", "counts": counts, "maps": place,
+        "id": safe_text(scan.scan_id), "arm": scan.arm, "outcome": scan.outcome, "y_true": scan.y_true,
+        "y_score": scan.y_score, "threshold": scan.threshold, "primary": safe_text(scan.primary or "unknown"),
+        "counts": counts, "maps": place,
         "raw_max": {method: float(found.raw_max) for method, found in scan.maps.items()},
     }  # fmt: skip
 
