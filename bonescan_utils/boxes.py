@@ -12,6 +12,7 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -62,9 +63,8 @@ class Boxes:
         found, before = {}, 0
         for view in scan.views:
             mask = np.zeros(view.counts.shape, bool)
-            for box in self._lesions(scan.scan_id, view.name).itertuples():
-                rows = slice(math.floor(box.y0), math.ceil(box.y1))
-                mask[rows, math.floor(box.x0) : math.ceil(box.x1)] = True
+            for x0, y0, x1, y1 in self._lesions(scan.scan_id, view.name)[list(CORNERS)].to_numpy(float):
+                mask[math.floor(y0) : math.ceil(y1), math.floor(x0) : math.ceil(x1)] = True
             parts, n = ndi.label(mask, structure=np.ones((3, 3)))
             found[view.name] = np.where(parts > 0, parts + before, 0)
             before += n
@@ -91,14 +91,15 @@ class Boxes:
         sizes = {(scan.scan_id, view.name): view.counts.shape for scan in scans for view in scan.views}
         named = {scan for scan, _ in sizes}
         problems = []
-        for box in self.table[self.table["scan_id"].isin(named) & self.table["x0"].notna()].itertuples():
-            shape = sizes.get((box.scan_id, box.view))
-            found = f"{box.x0:g},{box.y0:g},{box.x1:g},{box.y1:g}"
+        drawn = self.table[self.table["scan_id"].isin(named) & self.table["x0"].notna()]
+        for box in drawn.to_dict("records"):
+            shape, where = sizes.get((box["scan_id"], box["view"])), (box["file"], box["line"], box["scan_id"])
+            x0, y0, x1, y1 = (box[corner] for corner in CORNERS)
             if shape is None:
-                problems.append(Problem(box.file, box.line, box.scan_id, "view", box.view, "a view that the scan has"))
-            elif box.x0 < 0 or box.y0 < 0 or box.x1 > shape[1] or box.y1 > shape[0]:
+                problems.append(Problem(*where, "view", box["view"], "a view that the scan has"))
+            elif x0 < 0 or y0 < 0 or x1 > shape[1] or y1 > shape[0]:
                 expected = f"a box within the image of {shape[1]} x {shape[0]} pixels (columns x rows)"
-                problems.append(Problem(box.file, box.line, box.scan_id, "", found, expected))
+                problems.append(Problem(*where, "", f"{x0:g},{y0:g},{x1:g},{y1:g}", expected))
         if problems:
             raise ManifestError(problems)
 
@@ -135,7 +136,7 @@ def read_boxes(path: Path | str, scan_ids: Iterable[str]) -> Boxes:
     return Boxes(pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(CORNERS, float) | {"label": "str"}))
 
 
-def voc_boxes(file: Path) -> list[dict[str, object]]:
+def voc_boxes(file: Path) -> list[dict[str, Any]]:
     """Return label and corners of each box of a Pascal VOC file.
 
     Nothing but plain XML is read: a document type, through which entities could be defined, is refused, and so is
@@ -154,7 +155,7 @@ def voc_boxes(file: Path) -> list[dict[str, object]]:
         raise ValueError(f"a Pascal VOC file ({safe_text(error, limit=60)})") from None
 
 
-def _voc_box(item: ElementTree.Element) -> dict[str, object]:
+def _voc_box(item: ElementTree.Element) -> dict[str, Any]:
     texts = [item.findtext(f"bndbox/{corner}") or "" for corner in _VOC]
     corners = [_number(text) for text in texts]
     reason = _bad_corners(corners)
@@ -163,12 +164,12 @@ def _voc_box(item: ElementTree.Element) -> dict[str, object]:
     return {"label": (item.findtext("name") or "").strip(), **dict(zip(CORNERS, corners, strict=True))}
 
 
-def _of_folder(path: Path, problems: list[Problem]) -> Iterator[dict[str, object]]:
+def _of_folder(path: Path, problems: list[Problem]) -> Iterator[dict[str, Any]]:
     files = [(view, file) for view in VIEWS for file in sorted((path / view).glob("*.xml"))]
     if not files:
         problems.append(Problem(str(path), expected="anterior/<scan_id>.xml or posterior/<scan_id>.xml in the folder"))
     for view, file in files:
-        about = {"scan_id": file.stem, "view": view, "reader": "", "file": str(file), "line": 0}
+        about: dict[str, Any] = {"scan_id": file.stem, "view": view, "reader": "", "file": str(file), "line": 0}
         nothing = {"label": "", **dict.fromkeys(CORNERS, math.nan)}
         try:
             yield from (about | box for box in voc_boxes(file) or [nothing])
@@ -177,7 +178,7 @@ def _of_folder(path: Path, problems: list[Problem]) -> Iterator[dict[str, object
             problems.append(Problem(str(file), scan_id=file.stem, expected=expected))
 
 
-def _of_csv(path: Path, problems: list[Problem]) -> Iterator[dict[str, object]]:
+def _of_csv(path: Path, problems: list[Problem]) -> Iterator[dict[str, Any]]:
     try:
         table = parse_csv(path)
     except CsvError as error:
@@ -197,7 +198,7 @@ def _of_csv(path: Path, problems: list[Problem]) -> Iterator[dict[str, object]]:
         elif reason:
             problems.append(Problem(str(path), line, row["scan_id"], "", ",".join(texts), reason))
         else:
-            about = {name: row[name] for name in ("scan_id", "view", *OPTIONAL)}
+            about: dict[str, Any] = {name: row[name] for name in ("scan_id", "view", *OPTIONAL)}
             yield about | dict(zip(CORNERS, corners, strict=True)) | {"file": str(path), "line": line}
 
 

@@ -62,8 +62,8 @@ def plot_breakdown(breakdown: pd.DataFrame, *, shown: Sequence[str], note: str =
         for number, name in enumerate(maps):
             colour = [VERMILION, BLUE, "#009E73"][number] if number < len(maps) - 1 or len(maps) == 1 else GREY
             offset = SPREAD * ((number + 0.5) / len(maps) - 0.5)
-            _draw(ax, rows.loc[name], places, offset, colour, map_text(name))
-        _write_sizes(ax, rows.loc[maps[0]], places)
+            _draw(ax, rows.loc[[name]].droplevel("map"), places, offset, colour, map_text(name))
+        _write_sizes(ax, rows.loc[maps[:1]].droplevel("map"), places)
         ax.set(title=title, xlim=(-0.02, 1.02), ylim=(height - 0.4, -0.6))
     labels = dict(places.values())
     labels |= {min(p for (f, _), (p, _) in places.items() if f == factor) - 1: title for factor, title in TITLES.items()
@@ -111,6 +111,11 @@ def _write_sizes(ax: Axes, rows: pd.DataFrame, places: dict[tuple[str, str], tup
     """Write the number of scans, or lesions, of each group at the right of a panel."""
     for key, (place, _) in places.items():
         ax.text(
-            1.01, place, f"{rows.loc[key, 'n']:,.0f}", transform=ax.get_yaxis_transform(), va="center", fontsize=5.5
+            1.01,
+            place,
+            f"{float(rows['n'].loc[key]):,.0f}",
+            transform=ax.get_yaxis_transform(),
+            va="center",
+            fontsize=5.5,
         )
     ax.grid(axis="x", linewidth=0.3, color="#DDDDDD")

@@ -211,8 +211,7 @@ def train(task: Fit) -> None:
     arm, store, cohort = task.settings, open_store(Path(task.folder) / "store"), _cohort(Path(task.folder))
     found = features(store, arm, source=task.source(), out_dir=Path(task.folder) / "features")
     labels, partitions = cohort["metastasis"].to_numpy(), _partitions(task, cohort)
-    how = {"seed": task.training_seed, "progress": not task.folds, "backup": task.backup}
-    fitted = fit(arm, found, labels, partitions, **how)
+    fitted = fit(arm, found, labels, partitions, seed=task.training_seed, progress=not task.folds, backup=task.backup)
     rows = np.flatnonzero(partitions != "train") if task.folds else np.arange(len(cohort))
     scores = cohort[["scan_id", "patient_id"]].assign(arm=arm.name, partition=partitions, y_true=labels)
     scores = scores.iloc[rows].assign(y_score=fitted.predict(found, rows))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 
+import pandas as pd
+
 from bonescan_utils.reporting.limits import limitations
 from bonescan_utils.reporting.methods import methods
 from bonescan_utils.reporting.records import RunRecord
@@ -91,8 +93,8 @@ def _burned_in(run: RunRecord) -> str:
     """Returns what is known of text in the pixels: only what the files' headers said."""
     if run.synthetic:
         return "None: synthetic."
-    told = run.cohort["burned_in"] if run.cohort is not None and "burned_in" in run.cohort else []
-    none, n = sum(word == "no" for word in told), 0 if run.cohort is None else len(run.cohort)
+    cohort = pd.DataFrame() if run.cohort is None else run.cohort
+    none, n = int((cohort["burned_in"] == "no").sum()) if "burned_in" in cohort else 0, len(cohort)
     return f"None in {none:,} scans, by their header; in {n - none:,} burned-in text is unknown. No pixels were read."
 
 
