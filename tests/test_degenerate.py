@@ -141,5 +141,6 @@ def test_what_is_printed_of_it_holds_no_nan(name):
     table = EVERY[name](predictions.assign(y_score=0.5))
     printed = readable(table).to_string().lower()
     assert "nan" not in printed.replace("resonance", "")
-    if "metric" in table and table["estimate"].isna().any():
-        assert "every scan has the same score" in methods_sentence(table)
+    if "metric" in table and (absent := table[table["estimate"].isna()])["method"].notna().any():
+        reason = absent["method"].str.removeprefix("undefined: ").iloc[0]
+        assert reason in methods_sentence(table)

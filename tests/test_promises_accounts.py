@@ -31,10 +31,10 @@ def spellings(patient: str) -> list[str]:
 
 @st.composite
 def cohorts(draw: st.DrawFn) -> pd.DataFrame:
-    """Draws scans of 8 to 20 patients, each with 1 to 3 scans, each time with the id written otherwise."""
+    """Draws scans of 10 to 20 patients, five of each label at least, each with 1 to 3 scans, each time with the id written otherwise."""
     rows = []
-    for at in range(draw(st.integers(8, 20))):
-        label = draw(st.integers(0, 1)) if at > 5 else at % 2
+    for at in range(draw(st.integers(10, 20))):
+        label = draw(st.integers(0, 1)) if at > 9 else at % 2
         for _ in range(draw(st.integers(1, 3))):
             patient = draw(st.sampled_from(spellings(f"Pat{at:02d}")))
             rows.append({"scan_id": f"s{len(rows):03d}", "patient_id": patient, "metastasis": label, "partition": ""})

@@ -54,7 +54,7 @@ def page(path: Path, seed: int) -> None:
 
 
 def executed(path: Path, seed: int) -> None:
-    from bonescan_utils.execution import _publish
+    from bonescan_utils.execution import Job, _publish
 
     running = path.with_name(".running-copy.ipynb")
     limit = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -65,7 +65,7 @@ def executed(path: Path, seed: int) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
     try:
-        _publish(running, path)
+        _publish(running, Job(path.parent / "notebooks" / "01.ipynb", path, {}))
     finally:
         running.unlink(missing_ok=True)
 
@@ -152,12 +152,12 @@ def test_p18_a_full_disk_leaves_the_earlier_files(small_disk: Path) -> None:
         folder.mkdir()
         write(folder / name, 1)
         before = state(folder)
-        with (small_disk / "filler").open("wb") as filler, pytest.raises(OSError):
+        with (small_disk / "filler").open("wb", buffering=0) as filler, pytest.raises(OSError):
             while True:
-                filler.write(bytes(1024))
-                filler.flush()
+                if filler.write(bytes(1024)) < 1024:
+                    raise OSError("full")
         if name != "copy.ipynb":  # its source would have to be written first
-            with pytest.raises(OSError, match="no room to write it"):
+            with pytest.raises(OSError, match="no room to write it|are free; make room"):
                 write(folder / name, 2)
         assert state(folder) == before, name
         (small_disk / "filler").unlink()
@@ -242,11 +242,12 @@ def _pid() -> int:
 
 # ---------------------------------------------------------------------------------------------------- lint
 DECLARED = {
-    ("files.py", "write_bytes"): "the one writer",
+    ("files.py", "open"): "the one writer",
     ("lock.py", "write_text"): "a lock is made whole by a link, not by a rename",
     ("lock.py", "fdopen"): "the same where a disk knows no links",
     ("execution.py", "open"): "what a kernel says, in a temporary folder",
     ("labelling/readings.py", "open"): "a log that grows by whole lines",
+    ("cli.py", "fdopen"): "a traceback, in a temporary file of its own",
 }
 """(module, call) that may write beside `write_atomic`, and why."""
 WRITES = {"write_text", "write_bytes", "to_csv", "to_parquet", "to_excel", "savefig", "save", "savez",

@@ -77,7 +77,9 @@ def test_a_table_says_how_its_intervals_were_made() -> None:
         ("PPV", "undefined: no scan was called so", np.nan),
     ]  # fmt: skip
     table = pd.DataFrame(rows, columns=["metric", "method", "ci_low"])
-    assert methods_sentence(table) == "95 % intervals: DeLong (AUROC); Wilson (Accuracy, NPV)."
+    assert methods_sentence(table) == (
+        "95 % intervals: DeLong (AUROC); Wilson (Accuracy, NPV). Undefined: PPV (no scan was called so)."
+    )
     tests = pd.DataFrame({"quantity": ["AUROC"], "test": ["DeLong"], "method": ["x"]})
     assert methods_sentence(tests) == "Tests: DeLong (AUROC)."
     assert methods_sentence(pd.DataFrame({"method": ["platt"]})) == "", "a method that made no interval"

@@ -109,7 +109,7 @@ def test_a_curve_is_the_mean_of_its_scans() -> None:
 
 
 def test_a_result_of_another_name_is_refused() -> None:
-    with pytest.raises(SanityError, match=r"removd.*expected some of randomisation, removed"):
+    with pytest.raises(SanityError, match=r"removd.*expected some of randomisation, shuffled, removed"):
         sanity_table({"removd": removed(1, 2)}, PATIENTS, **RULES)
     with pytest.raises(SanityError, match="nothing"):
         sanity_table({}, PATIENTS, **RULES)

@@ -368,7 +368,7 @@ def test_a_changed_or_lost_model_file_is_refused(store, source, folder, tmp_path
 
 
 def test_p20_the_same_seed_gives_the_same_predictions_and_figure_byte_for_byte(store, source, folder, tmp_path):
-    from bonescan_utils.evaluation import roc_table
+    from bonescan_utils.evaluation import metrics_table, roc_table
     from bonescan_utils.figures import plot_roc, save_figure
     from bonescan_utils.files import write_csv
 
@@ -380,7 +380,8 @@ def test_p20_the_same_seed_gives_the_same_predictions_and_figure_byte_for_byte(s
         table = pd.DataFrame({"scan_id": [f"s{at}" for at in range(N)], "arm": "proposed", "partition": PARTITIONS})
         table = table.assign(patient_id=table["scan_id"], y_true=LABELS, y_score=scores)
         write_csv(tmp_path / name / "predictions.csv", table)
-        save_figure(plot_roc(roc_table(table[table["partition"] == "test"])), tmp_path / name / "roc")
+        summary = metrics_table(table, {"proposed": 0.5}, seed=1, n_boot=100)
+        save_figure(plot_roc(roc_table(table), summary, weights={"proposed": "random"}), tmp_path / name / "roc")
         written.append({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()})
     assert len(written[0]) == 3 and written[0] == written[1]
 
