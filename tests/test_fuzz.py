@@ -17,7 +17,7 @@ def test_p04_what_once_broke_a_reader_ends_as_read_or_refused() -> None:
     assert faults == [] and ends.total() == len(kept)
 
 
-@pytest.mark.parametrize("n", [300, pytest.param(2000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("n", [2000, pytest.param(20_000, marks=pytest.mark.slow)])
 def test_p04_mutations_end_as_read_or_refused(n: int) -> None:
     ends, faults = campaign(0, n)
     assert faults == [] and ends.total() == n

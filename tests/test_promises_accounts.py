@@ -31,7 +31,7 @@ def spellings(patient: str) -> list[str]:
 
 @st.composite
 def cohorts(draw: st.DrawFn) -> pd.DataFrame:
-    """Draws scans of 10 to 20 patients, five of each label at least, each with 1 to 3 scans, each time with the id written otherwise."""
+    """Draws 10 to 20 patients, five of each label at least, with 1 to 3 scans, the id written otherwise each time."""
     rows = []
     for at in range(draw(st.integers(10, 20))):
         label = draw(st.integers(0, 1)) if at > 9 else at % 2

@@ -157,7 +157,7 @@ def test_p18_a_full_disk_leaves_the_earlier_files(small_disk: Path) -> None:
                 if filler.write(bytes(1024)) < 1024:
                     raise OSError("full")
         if name != "copy.ipynb":  # its source would have to be written first
-            with pytest.raises(OSError, match="no room to write it|are free; make room"):
+            with pytest.raises(OSError, match=r"no room to write it|are free; make room"):
                 write(folder / name, 2)
         assert state(folder) == before, name
         (small_disk / "filler").unlink()
