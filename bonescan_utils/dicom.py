@@ -1,6 +1,6 @@
 """DICOM NM whole-body files <-> views.
 
-All use of pydicom is here, in `dicom_frames`, in `dicom_write`, for what else a header tells in `ingest.header`, and
+All use of pydicom is here, in `dicom_frames`, `dicom_pixels` and `dicom_write`, for what else a header tells in `ingest.header`, and
 for results in `pacs`.
 
 A file passes these checks in this order: regular file, size, magic number, file meta, bounded inflation, an
@@ -21,17 +21,15 @@ import numpy as np
 import pydicom
 from pydicom import uid
 from pydicom.dataset import Dataset
-from pydicom.encaps import generate_fragments, generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import _read_file_meta_info, read_preamble
-from pydicom.pixels import get_decoder
 from pydicom.tag import Tag
 
 from bonescan_utils.dicom_frames import pick_frames
+from bonescan_utils.dicom_pixels import check_frames, decoded, decoders
 from bonescan_utils.dicom_terms import shown_term
 from bonescan_utils.dicom_write import write_dicom
 from bonescan_utils.gate import file_kind
-from bonescan_utils.jpeg_lossless import check_stream
 from bonescan_utils.scan import Reading, ScanError, View, check_matrix
 from bonescan_utils.screen import quiet_stderr
 
@@ -52,18 +50,6 @@ _TAGS = tuple(
 )
 
 _LOSSY = frozenset({uid.JPEGBaseline8Bit, uid.JPEGExtended12Bit})
-_JPEG_STARTS = (b"\xff\xd8", b"\xff\x4f")  # JPEG and JPEG-LS, JPEG 2000
-_DECODERS = {
-    "JPEG Lossless": (uid.JPEGLosslessSV1, "python-gdcm"),
-    "JPEG-LS": (uid.JPEGLSLossless, "pyjpegls"),
-    "JPEG 2000": (uid.JPEG2000Lossless, "pillow"),
-    "RLE": (uid.RLELossless, "pydicom"),
-}
-
-
-def decoders() -> dict[str, tuple[bool, str]]:
-    """Returns for each compression whether it can be read, and the package that reads it."""
-    return {name: (get_decoder(code).is_available, package) for name, (code, package) in _DECODERS.items()}
 
 
 def read_dicom(path: str | Path) -> Reading:
@@ -106,7 +92,7 @@ def read_with_header(path: str | Path, tags: Sequence[str | int]) -> tuple[Readi
         spacing, notes = _check_header(ds, syntax)
         n_frames = _check_pixels(ds, syntax)
         frames, more = pick_frames(ds, n_frames)
-        pixels = _decoded(ds, syntax, n_frames)
+        pixels = decoded(ds, syntax, n_frames)
         notes += more + _check_total(ds, pixels)
         views = {f.view: View(f.view, pixels[f.index], spacing, f.view_source) for f in frames}
         return Reading(views, tuple(notes)), ds
@@ -253,50 +239,13 @@ def _check_pixels(ds: Dataset, syntax: uid.UID) -> int:
         raise ScanError("not_counts", f"BitsAllocated is {allocated}; expected 8, 16 or 32")
     data = ds.PixelData
     if syntax.is_encapsulated:
-        _check_frames(ds, syntax, n_frames)
+        check_frames(ds, syntax, n_frames)
         return n_frames
     wanted = n_frames * int(ds.Rows) * int(ds.Columns) * allocated // 8
     if len(data) != wanted + wanted % 2:
         code = "truncated" if len(data) < wanted else "frames"
         raise ScanError(code, f"{len(data):,} pixel bytes; {n_frames} frames need {wanted:,}")
     return n_frames
-
-
-def _check_frames(ds: Dataset, syntax: uid.UID, n_frames: int) -> None:
-    """Checks that compressed pixels hold as many whole frames as the header says."""
-    if not get_decoder(syntax).is_available:
-        package = next((p for known, p in _DECODERS.values() if known == syntax), "python-gdcm")
-        raise ScanError("decoder_missing", f"no decoder for {syntax.name}", hint=f"pip install {package}")
-    fragments = list(generate_fragments(ds.PixelData))[1:]  # the first is the offset table
-    rle = syntax == uid.RLELossless
-    begun = len(fragments) if rle else sum(f.startswith(_JPEG_STARTS) for f in fragments)
-    if begun != n_frames:
-        code = "truncated" if begun < n_frames else "frames"
-        raise ScanError(code, f"{begun} compressed frames; the header says {n_frames}")
-    frames = list(generate_frames(ds.PixelData, number_of_frames=n_frames))
-    if not rle and not all(b"\xff\xd9" in frame[-4:] for frame in frames):  # with padding
-        raise ScanError("truncated", "a compressed frame has no end", hint="Copy the file again.")
-    if syntax in (uid.JPEGLossless, uid.JPEGLosslessSV1):
-        for frame in frames:
-            check_stream(frame, rows=int(ds.Rows), columns=int(ds.Columns))
-
-
-def _decoded(ds: Dataset, syntax: uid.UID, n_frames: int) -> np.ndarray:
-    """Returns the pixels as (frames, rows, columns), as stored."""
-    try:
-        if syntax == uid.JPEGLSLossless:  # the quicker of two
-            ds.pixel_array_options(decoding_plugin="pyjpegls")
-        pixels = ds.pixel_array
-    except MemoryError:
-        raise
-    except Exception as error:
-        raise ScanError(
-            "damaged", f"the pixels ({syntax.name}) cannot be decoded", hint="Export or copy it again."
-        ) from error
-    shape = (n_frames, int(ds.Rows), int(ds.Columns))
-    if pixels.size != shape[0] * shape[1] * shape[2]:
-        raise ScanError("frames", f"decoded to shape {pixels.shape}; the header says {shape}")
-    return pixels.reshape(shape)
 
 
 def _check_total(ds: Dataset, pixels: np.ndarray) -> list[str]:
