@@ -1,7 +1,7 @@
 """DICOM NM whole-body files <-> views.
 
-All use of pydicom is here, in `dicom_frames`, `dicom_pixels` and `dicom_write`, for what else a header tells in `ingest.header`, and
-for results in `pacs`.
+All use of pydicom is here, in `dicom_frames`, `dicom_pixels` and `dicom_write`, for what else a header tells in
+`ingest.header`, and for results in `pacs`.
 
 A file passes these checks in this order: regular file, size, magic number, file meta, bounded inflation, an
 allow-list of tags, the header, the number of pixel bytes, decoding. A header is never printed: it has names.
