@@ -101,7 +101,7 @@ def box(way: Way) -> Path:
     """Writes lesions boxed by a reader, in a folder of its own."""
     path, scans = way.home / canary("folder of boxes") / "boxes.csv", read_text_csv(way.manifest)["scan_id"].head(12)
     path.parent.mkdir()
-    drawn = {"view": "anterior", "x0": "100", "y0": "100", "x1": "120", "y1": "130"}
+    drawn = {"view": "anterior", "x0": "10", "y0": "30", "x1": "14", "y1": "40"}
     about = {"label": canary("label of a box"), "reader": canary("reader")}
     write_csv(path, pd.DataFrame({"scan_id": scans}).assign(**drawn, **about))
     return path
