@@ -98,7 +98,7 @@ def rerun_config(record: Mapping[str, Any], *, name: str, paths: Mapping[str, Pa
     settings = {key: value for key, value in record["config"].items() if key != "profile"} | {"run": name}
     for path in (path for path in PATHS if settings.get(path)):
         if path not in paths or not paths[path].exists():
-            why = "is not where it was" if path in paths else "has its place kept beside the run folder, not in it"
+            why = "is not where it was" if path in paths else "is at a place that is not known here"
             option = f"--{path.replace('_', '-')}"
             what = f"{settings[path]}: the {path} of run {record['run']}"
             raise StudyError(f"{what} {why}; say where it is with {option}")
