@@ -59,7 +59,7 @@ def write_pages(steps: Sequence[Step], record: Mapping[str, Any]) -> None:
     write_index(steps[0].folder / "index.html", record=record, links=addresses)
 
 
-def ending(error: BaseException, step: Step, kept: Sequence[str], *, data_root: Path) -> dict[str, Any]:
+def ending(error: BaseException, step: Step, kept: Sequence[str]) -> dict[str, Any]:
     """Return what the record says of a run that did not come to its end: where, why, what is kept, how to go on.
 
     Folders of this machine are not told.
@@ -76,7 +76,7 @@ def ending(error: BaseException, step: Step, kept: Sequence[str], *, data_root: 
     ended = {"finished": provenance.now(), "failure": failure}
     stopped = isinstance(error, KeyboardInterrupt)
     ended |= {"status": "stopped"} if stopped else {"status": "failed", "reason": str(error)[:500]}
-    folders = machine_folders(project=step.source.parents[1], data_root=data_root)
+    folders = machine_folders(project=step.source.parents[1], run_dir=step.folder, given=step.parameters)
     return dict(without_folders(ended, folders))
 
 

@@ -30,7 +30,7 @@ from bonescan_utils.files import write_text
 from bonescan_utils.screen import Screen, without_noise
 from bonescan_utils.study import NONCE_VARIABLE
 from bonescan_utils.temporaries import remove_stale, temporary
-from bonescan_utils.whereabouts import machine_folders, read_data_root, recorded, without_folders
+from bonescan_utils.whereabouts import machine_folders, recorded, without_folders
 
 logging.getLogger("papermill").setLevel(logging.CRITICAL)  # what went wrong is said once, by CellError
 
@@ -288,8 +288,8 @@ def _publish(running: Path, job: Job) -> None:
         for output in (output for output in cell.outputs if output.output_type == "stream"):
             output.text = without_noise(output.text)
         cell.outputs = [output for output in cell.outputs if output.get("text", "kept").strip()]
-    data_root = read_data_root(job.source.parent / str(job.parameters.get("run_dir", "")))
-    folders = machine_folders(project=job.source.parents[1].resolve(), data_root=data_root)
+    here, run_dir = job.source.parent.resolve(), str(job.parameters.get("run_dir", ""))
+    folders = machine_folders(project=here.parent, run_dir=here / run_dir, given=job.parameters)
     write_text(job.target, nbformat.writes(without_folders(notebook, folders)) + "\n")
     running.unlink()
 

@@ -6,7 +6,6 @@ of each notebook that uses it.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from bonescan_utils.arms import ARMS, Arm, get_arm, protocol
 from bonescan_utils.backbones import BACKBONES
 from bonescan_utils.saliency_methods import SALIENCY_METHODS
+from bonescan_utils.whereabouts import PATHS, relative
 
 SIX_ARMS = ["proposed", *BACKBONES]
 """The arms of the paper's comparison: the proposed one and five frozen backbones."""
@@ -229,12 +229,8 @@ def notebook_parameters(notebook: Path, config: StudyConfig, *, run_dir: Path) -
     import papermill
 
     here = notebook.parent
-    special = {"run_dir": _relative(run_dir, here), "manifest": _relative(config.manifest, here)}
-    if config.weights_dir:
-        special["weights_dir"] = _relative(Path(config.weights_dir), here)
-    if config.boxes:
-        special["boxes"] = _relative(Path(config.boxes), here)
-    values = config.model_dump() | special
+    values = config.model_dump() | {"run_dir": relative(run_dir, here)}
+    values |= {name: relative(Path(values[name]), here) for name in PATHS if str(values[name])}
     found = papermill.inspect_notebook(str(notebook))
     if "run_dir" not in found:
         raise StudyError(f"{notebook.name}: no cell tagged 'parameters' that sets run_dir")
@@ -257,14 +253,6 @@ def _mismatch(name: str, value: Any, annotation: str) -> str:
         if expected == actual or (expected, actual) == ("float", "int")
         else (f"{name} is of type {annotation}, the setting {value!r} of type {actual}")
     )
-
-
-def _relative(path: Path, start: Path) -> str:
-    """Return a path relative to a folder; as it is where there is no such path (another drive)."""
-    try:
-        return Path(os.path.relpath(path.expanduser().resolve(), start.resolve())).as_posix()
-    except ValueError:
-        return path.as_posix()
 
 
 def _explain(problem: Any) -> str:

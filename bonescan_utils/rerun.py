@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from bonescan_utils import provenance
 from bonescan_utils.files import read_csv, sha256_file
 from bonescan_utils.profiles import StudyConfig, StudyError, make_config
-from bonescan_utils.run_record import RECORD, manifest_path, read_record
+from bonescan_utils.run_record import RECORD, read_record
+from bonescan_utils.whereabouts import PATHS, read_whereabouts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +54,9 @@ class Comparison:
         return f"{PREDICTIONS}: not identical; {rows}; largest difference of a score {self.largest:.3g}{where}; {drawn}"
 
 
-def rerun_study(folder: Path, project: Project, *, screen: Screen, name: str = "", manifest: str = "") -> Comparison:
+def rerun_study(
+    folder: Path, project: Project, *, screen: Screen, name: str = "", moved: Mapping[str, Path] | None = None
+) -> Comparison:
     """Repeats a run from its record, and compares the two.
 
     Args:
@@ -61,7 +64,7 @@ def rerun_study(folder: Path, project: Project, *, screen: Screen, name: str = "
         project: Where the notebooks and the runs are.
         screen: Where it is said what differs now, and what is done.
         name: Name of the new run; that of the first with `_rerun` if ''. A repetition that was cut short is resumed.
-        manifest: Where the manifest is now; where it was, relative to the run's folder, if ''.
+        moved: Where the files of `PATHS` are now that are not where they were, relative to the run's folder.
 
     Raises:
         StudyError: The run has no usable record, the new folder is taken, or what `run_study` raises.
@@ -69,11 +72,11 @@ def rerun_study(folder: Path, project: Project, *, screen: Screen, name: str = "
     from bonescan_utils.runner import run_study
 
     record = read_record(folder)
-    path = Path(manifest) if manifest else manifest_path(folder, record)
-    config = rerun_config(record, name=name or f"{record['run']}_rerun", manifest=path)
+    paths = read_whereabouts(folder) | dict(moved or {})
+    config = rerun_config(record, name=name or f"{record['run']}_rerun", paths=paths)
     parent = {"run": str(record["run"]), "record_sha256": sha256_file(folder / RECORD)}
     require_free(project.reports / config.run, parent)
-    told = list(differences(record, provenance.environment(project.notebooks), sha256_file(path)))
+    told = list(differences(record, provenance.environment(project.notebooks), sha256_file(config.manifest)))
     screen.line(f"Repeats run {record['run']} as {config.run}, seed {config.seed}")
     for line in told or ["nothing that is on record differs now"]:
         screen.line(f"  {line}")
@@ -81,16 +84,26 @@ def rerun_study(folder: Path, project: Project, *, screen: Screen, name: str = "
     return compare_runs(folder, again)
 
 
-def rerun_config(record: Mapping[str, Any], *, name: str, manifest: Path) -> StudyConfig:
+def rerun_config(record: Mapping[str, Any], *, name: str, paths: Mapping[str, Path]) -> StudyConfig:
     """Returns the settings of a run on record, under another name.
 
+    Args:
+        record: The record of a run.
+        name: The other name.
+        paths: Where the files and folders of `PATHS` are that the run used.
+
     Raises:
-        StudyError: The manifest is not there, or a setting is not one of this version.
+        StudyError: One of them is not there, or not known here, or a setting is not one of this version.
     """
-    if not manifest.is_file():
-        raise StudyError(f"{manifest.name}: the manifest is not where it was; say where it is with --manifest CSV")
-    settings = {key: value for key, value in record["config"].items() if key != "profile"}
-    return make_config(str(record["config"]["profile"]), settings | {"run": name, "manifest": str(manifest)})
+    settings = {key: value for key, value in record["config"].items() if key != "profile"} | {"run": name}
+    for path in (path for path in PATHS if settings.get(path)):
+        if path not in paths or not paths[path].exists():
+            why = "is not where it was" if path in paths else "is at a place that is not known here"
+            option = f"--{path.replace('_', '-')}"
+            what = f"{settings[path]}: the {path} of run {record['run']}"
+            raise StudyError(f"{what} {why}; say where it is with {option}")
+        settings[path] = str(paths[path])
+    return make_config(str(record["config"]["profile"]), settings)
 
 
 def require_free(folder: Path, parent: Mapping[str, Any]) -> None:

@@ -132,11 +132,6 @@ def read_inputs(folder: Path) -> list[dict[str, Any]]:
     ]
 
 
-def manifest_path(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Return where the manifest of a run was, relative to where the run's folder is now."""
-    return (folder / str(record["notes"].get("data_root", "../.."))).resolve() / str(record["manifest"]["name"])
-
-
 def recorded_sha256(folder: Path, name: str) -> str:
     """Return the sha256 that a run has on record of a file it wrote; '' where it has none.
 

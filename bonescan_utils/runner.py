@@ -27,7 +27,7 @@ from bonescan_utils.screen import Screen
 from bonescan_utils.steps import Step
 from bonescan_utils.temporaries import remove_stale
 from bonescan_utils.weights import OFFLINE_VARIABLE, WeightsSource, resolve_weights
-from bonescan_utils.whereabouts import recorded, recorded_command, write_data_root
+from bonescan_utils.whereabouts import recorded, recorded_command, write_whereabouts
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def run_study(
         screen.line(f"work goes to {workers.describe()}")
     with run_lock(folder):
         remove_stale(folder)
-        write_data_root(folder, config.manifest)
+        write_whereabouts(folder, config.model_dump())
         record = _first_record(config, project, manifest, weights) | {"parent": parent}
         _run_steps(steps, record, manifest, screen=screen)
         if not config.keep_features:
@@ -155,7 +155,7 @@ def _run_steps(steps: Sequence[Step], record: dict[str, Any], manifest: pd.DataF
                 record["audit"] = audit_run(folder, manifest, n_jobs=record["config"]["n_jobs"], screen=screen)
     except BaseException as error:
         kept = [each.name for each in steps[:number]]
-        record |= ending(error, steps[number], kept, data_root=Path(manifest.attrs["path"]).resolve().parent)
+        record |= ending(error, steps[number], kept)
         screen.line(
             f"  ended in {steps[number].name}; kept: {', '.join(kept) or 'no step'}, and every arm that is trained"
         )

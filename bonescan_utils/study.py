@@ -21,7 +21,7 @@ from bonescan_utils.files import read_csv, write_csv, write_text
 from bonescan_utils.outputs import begun_path, described, read_begun
 from bonescan_utils.profiles import StudyError
 from bonescan_utils.seal import read_sealed, write_sealed
-from bonescan_utils.whereabouts import read_data_root, write_data_root
+from bonescan_utils.whereabouts import read_whereabouts, write_whereabouts
 
 if TYPE_CHECKING:
     from IPython.display import Image
@@ -140,17 +140,17 @@ class Run:
 
     def note_data(self, manifest: str | Path, *, synthetic: bool) -> None:
         """Keep where the scans are, beside the run folder, and note whether they are phantoms."""
-        write_data_root(self.folder, manifest)
+        write_whereabouts(self.folder, read_whereabouts(self.folder) | {"manifest": manifest})
         self.note(synthetic=bool(synthetic))
 
     @property
     def data_root(self) -> Path:
         """The folder that the paths of the cohort are relative to: that of its manifest."""
-        root = read_data_root(self.folder)
-        if root is None:
+        manifest = read_whereabouts(self.folder).get("manifest")
+        if manifest is None:
             where = f"{self.folder.name}: where its scans are is not kept in a run folder, and not known here"
             raise StudyError(f"{where}; repeat the command that made it, or run 01_cohort with the same run_dir")
-        return root
+        return manifest.parent
 
     def scans(self, scan_ids: Iterable[str]) -> list[Scan]:
         """Return scans of the cohort, in counts."""

@@ -15,7 +15,8 @@ import pandas as pd
 
 from bonescan_utils.files import sha256_file
 from bonescan_utils.profiles import StudyError
-from bonescan_utils.run_record import INPUTS, RECORD, hash_files, manifest_path, read_inputs, read_record
+from bonescan_utils.run_record import INPUTS, RECORD, hash_files, read_inputs, read_record
+from bonescan_utils.whereabouts import read_whereabouts
 
 STATUSES = ("unchanged", "changed", "missing", "added")
 COLUMNS = ("kind", "file", "status", "expected", "found")
@@ -34,11 +35,13 @@ class Verification:
         files: `COLUMNS`: a row per file of the run, of its manifest and of its scans; `expected` and `found` are
             sha256, '' for a file that is not on record or not there.
         record_sha256: Hash of the record itself.
+        located: Whether it is known where the manifest and the scans are; if not, they count as missing.
     """
 
     run: str
     files: pd.DataFrame
     record_sha256: str
+    located: bool = True
 
     @property
     def differing(self) -> pd.DataFrame:
@@ -54,11 +57,12 @@ class Verification:
         return counts.rename_axis(index="kind", columns=None).reset_index()
 
 
-def verify_run(folder: Path) -> Verification:
+def verify_run(folder: Path, manifest: Path | None = None) -> Verification:
     """Hashes everything that a run has on record again.
 
     Args:
-        folder: The run folder; the manifest and the scans are looked for where they were, relative to it.
+        folder: The run folder.
+        manifest: The manifest, with the scans relative to it; where they were, relative to the run folder, if None.
 
     Raises:
         StudyError: The run has no record, or none with hashes because it has not ended.
@@ -69,8 +73,10 @@ def verify_run(folder: Path) -> Verification:
             f"{folder.name}/{RECORD} has no hashes: the run has not come to its end ({record['status']}). Complete it"
             " with the command that started it"
         )
-    rows = [*_own(folder, record), *_manifest(folder, record), *_inputs(folder, record)]
-    return Verification(str(record["run"]), pd.DataFrame(rows, columns=pd.Index(COLUMNS)), sha256_file(folder / RECORD))
+    manifest = manifest or read_whereabouts(folder).get("manifest")
+    rows = [*_own(folder, record), _manifest(manifest, record), *_inputs(folder, record, manifest)]
+    files = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    return Verification(str(record["run"]), files, sha256_file(folder / RECORD), located=manifest is not None)
 
 
 def _own(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -89,25 +95,24 @@ def kind_of(name: str) -> str:
     return "pages" if name.endswith(".html") else "results"
 
 
-def _manifest(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Gives the row of the manifest."""
-    path, expected = manifest_path(folder, record), str(record["manifest"]["sha256"])
-    found = _sha256(path)
-    yield "manifest", path.name, _status(expected, found), expected, found
+def _manifest(path: Path | None, record: Mapping[str, Any]) -> tuple[str, ...]:
+    """Returns the row of the manifest."""
+    expected, found = str(record["manifest"]["sha256"]), _sha256(path)
+    return "manifest", str(record["manifest"]["name"]), _status(expected, found), expected, found
 
 
-def _inputs(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def _inputs(folder: Path, record: Mapping[str, Any], manifest: Path | None) -> Iterator[tuple[str, ...]]:
     """Gives a row per file of the scans that were used; none if their list is not as recorded, which `_own` tells."""
     if _sha256(folder / INPUTS) != record["files"].get(INPUTS, {}).get("sha256"):
         return
-    root = manifest_path(folder, record).parent
     for row in read_inputs(folder):
-        expected, found = str(row["sha256"]), _sha256(root / str(row["file"]))
+        expected, found = str(row["sha256"]), _sha256(manifest and manifest.parent / str(row["file"]))
         yield "inputs", str(row["file"]), _status(expected, found), expected, found
 
 
-def _sha256(path: Path) -> str:
-    return sha256_file(path) if path.is_file() else ""
+def _sha256(path: Path | None) -> str:
+    """Returns the hash of a file; '' where it is not there, or where it would be is not known."""
+    return sha256_file(path) if path is not None and path.is_file() else ""
 
 
 def _status(expected: str, found: str) -> str:

@@ -1,7 +1,7 @@
 """Whereabouts: where a run's scans lie on this machine, kept beside the run folder; what is in it names no folder.
 
 A run folder is made to be handed on. The names of folders may name patients or users, so paths of this machine are
-taken out of what a run writes, and the one path that notebooks need stands in a hidden file that stays behind.
+taken out of what a run writes, and those that are needed again stand in a hidden file that stays behind.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from typing import Any
 
 from bonescan_utils.files import read_json, write_json
 
-PATHS = ("manifest", "weights_dir")
-"""Settings that are paths outside of the run; they are recorded by the name of the file or folder."""
+PATHS = {"boxes": "<boxes>", "weights_dir": "<weights>", "manifest": "<data>"}
+"""Settings that are paths outside of the run, recorded by the name of the file or folder -> what messages say for the
+folder that it lies in."""
 
 
 _BEFORE, _AFTER = r"(^|[^A-Za-z0-9+/]|://|\x1b\[[0-9;]*m)", r"(?![A-Za-z0-9_-])"
@@ -27,16 +28,29 @@ def whereabouts_file(run_dir: Path) -> Path:
     return run_dir.with_name(f".{run_dir.name}.whereabouts.json")
 
 
-def write_data_root(run_dir: Path, manifest: str | Path) -> None:
-    """Keep where the scans of a run are: the folder of its manifest, relative to the run folder."""
-    root = Path(manifest).expanduser().resolve().parent
-    write_json(whereabouts_file(run_dir), {"data_root": os.path.relpath(root, run_dir.resolve())})
+def write_whereabouts(run_dir: Path, settings: Mapping[str, Any]) -> None:
+    """Keep where the files and folders of `PATHS` are that are set, relative to the run folder."""
+    set_ones = {name: Path(str(settings[name])) for name in PATHS if str(settings.get(name, ""))}
+    write_json(whereabouts_file(run_dir), {name: relative(path, run_dir) for name, path in set_ones.items()})
 
 
-def read_data_root(run_dir: Path) -> Path | None:
-    """Return the folder that the paths of a run's cohort are relative to; None where it is not known."""
-    path = whereabouts_file(run_dir)
-    return (run_dir / str(read_json(path)["data_root"])).resolve() if path.exists() else None
+def read_whereabouts(run_dir: Path) -> dict[str, Path]:
+    """Return where the files and folders of `PATHS` are that were set; empty where nothing is known of it here."""
+    try:
+        found = read_json(whereabouts_file(run_dir))
+    except (OSError, ValueError):
+        return {}
+    kept = found.items() if isinstance(found, dict) else ()
+    return {name: (run_dir / str(path)).resolve() for name, path in kept if name in PATHS}
+
+
+def relative(path: Path, start: Path) -> str:
+    """Return a path relative to a folder; whole where there is no such path (another drive)."""
+    path = path.expanduser().resolve()
+    try:
+        return Path(os.path.relpath(path, start.resolve())).as_posix()
+    except ValueError:
+        return path.as_posix()
 
 
 def recorded(settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -76,7 +90,16 @@ def without_folders(value: Any, folders: Mapping[str, str]) -> Any:
     return value
 
 
-def machine_folders(*, project: Path, data_root: Path | None = None) -> dict[str, str]:
-    """Return the folders of this machine that may show in messages, and what to write in their place."""
+def machine_folders(*, project: Path, run_dir: Path, given: Mapping[str, Any]) -> dict[str, str]:
+    """Return the folders of this machine that may show in messages, and what to write in their place.
+
+    Args:
+        project: Folder of the notebooks' folder.
+        run_dir: Folder of the run.
+        given: Parameters of a notebook; those of `PATHS` are relative to the notebooks' folder, or whole.
+    """
     found = {str(Path.home()): "~", sys.prefix: "<python>", sys.base_prefix: "<python>", str(project): "<project>"}
-    return found | ({str(data_root): "<data>"} if data_root else {})
+    known = read_whereabouts(run_dir)
+    found |= {str(known[name].parent): shown for name, shown in PATHS.items() if name in known}
+    texts = {name: str(given[name]) for name in PATHS if given.get(name)}
+    return found | {text: Path(text).name for text in texts.values() if Path(text).parent != Path("..")}

@@ -107,11 +107,14 @@ def planted_reports(path: Path, n: int) -> Path:
 
 # ------------------------------------------------------------------------------------------- searching
 def _base64_cores(word: str) -> list[bytes]:
-    """Returns what a word looks like in base64 at each of the three offsets, without the letters it shares."""
+    """Returns what a word looks like in base64 at each of the three offsets, without the letters it shares.
+
+    All that are its own: fewer are found by chance in the pictures of a page.
+    """
     found = []
     for offset in range(3):
-        text = base64.b64encode(b"\0" * offset + word.encode()).decode()
-        found.append(text[(0, 2, 3)[offset] : len(text) - 4].encode())
+        data = b"\0" * offset + word.encode()
+        found.append(base64.b64encode(data)[(0, 2, 3)[offset] : 8 * len(data) // 6])
     return found
 
 

@@ -1,7 +1,8 @@
 """P13, P14, P23: no identity of a patient leaves, nothing is reached over a network, the data are left as they were.
 
 The whole way is gone once, with canaries in every place that may hold an identity: ingest, check, audit, run (all
-five notebooks), report, export, predict. It is slow; the fast test goes the way without training.
+five notebooks, with readers' boxes), report, verify, archive, export, predict, rerun. It is slow; the fast test goes
+the way without training.
 """
 
 from __future__ import annotations
@@ -96,6 +97,16 @@ def label(way: Way) -> None:
     write_csv(way.manifest, df.assign(metastasis=positive, label_source="report and review", **more))
 
 
+def box(way: Way) -> Path:
+    """Writes lesions boxed by a reader, in a folder of its own."""
+    path, scans = way.home / canary("folder of boxes") / "boxes.csv", read_text_csv(way.manifest)["scan_id"].head(12)
+    path.parent.mkdir()
+    drawn = {"view": "anterior", "x0": "10", "y0": "30", "x1": "14", "y1": "40"}
+    about = {"label": canary("label of a box"), "reader": canary("reader")}
+    write_csv(path, pd.DataFrame({"scan_id": scans}).assign(**drawn, **about))
+    return path
+
+
 # ------------------------------------------------------------------------------------------- the search itself
 def test_the_search_finds_what_is_hidden(tmp_path: Path) -> None:
     word = canary("here")
@@ -155,13 +166,16 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Way:
     way.bonescan("check", way.manifest)
     way.bonescan("audit", way.manifest, "--jobs", "1")
     before = snapshot(way.cohort)
-    settings = [part for setting in SETTINGS for part in ("-p", setting)]
+    settings = [part for setting in [*SETTINGS, f"boxes={box(way)}"] for part in ("-p", setting)]
     way.bonescan("run", "--profile", "quick", "--manifest", way.manifest, "--run", "tiny", *settings, guarded=True)
     assert way.codes["run"] == 0, way.said.decode()[-3000:]
     way.bonescan("report", "tiny", guarded=True)
+    way.bonescan("verify", "tiny", guarded=True)
+    way.bonescan("archive", "tiny", "--out", way.project / "crate", guarded=True)
     way.bonescan("export", "tiny", "--journal", "elsevier", "--out", way.project / "paper", guarded=True)
     out = way.project / "scored"
     way.bonescan("predict", way.pacs, "--run", "tiny", "--out", out, "--dicom", guarded=True)
+    way.bonescan("rerun", "tiny", "--run", "again", guarded=True)
     way.bonescan("doctor", guarded=True)
     assert snapshot(way.cohort) == before, "the data folder is left as it was"
     return way
@@ -180,9 +194,8 @@ def snapshot(folder: Path) -> dict[str, tuple[int, str]]:
 
 @pytest.mark.slow
 def test_p13_no_identity_leaves_a_whole_run(whole: Way) -> None:
-    assert {name: whole.codes[name] for name in ("report", "export", "predict")} == {
-        "report": 0, "export": 0, "predict": 2,
-    }  # fmt: skip
+    ended = {name: whole.codes[name] for name in ("report", "verify", "archive", "export", "predict", "rerun")}
+    assert ended == dict.fromkeys(ended, 0) | {"predict": 2}, whole.said.decode()[-3000:]
     left_out = [whole.project / "notebooks", whole.project / "scored.links.csv"]
     left_out += whole.project.glob("reports/.*.whereabouts.json")
     left_out += whole.project.glob("scored/*.dcm")  # filed under the patient of the source, by design
@@ -190,6 +203,14 @@ def test_p13_no_identity_leaves_a_whole_run(whole: Way) -> None:
     assert hits_in(whole.project, without=tuple(left_out)) == []
     assert hits_in(whole.cohort, without=(whole.manifest,)) == []
     assert list(hits("said", whole.said)) == []
+
+
+@pytest.mark.slow
+def test_p13_an_archive_holds_no_whereabouts(whole: Way) -> None:
+    names = [path.name for path in (whole.project / "crate").rglob("*")]
+    assert "ro-crate-metadata.json" in names and not [name for name in names if "whereabouts" in name]
+    kept = read_json(whole.project / "reports/.tiny.whereabouts.json")
+    assert set(kept) == {"manifest", "boxes"} and PREFIX in kept["boxes"], "it names folders, so it stays"
 
 
 @pytest.mark.slow
@@ -215,6 +236,7 @@ def test_p14_a_run_says_that_burned_in_text_is_unknown(whole: Way) -> None:
 def test_the_record_of_a_run_names_no_folder(whole: Way) -> None:
     record = read_json(whole.project / "reports/tiny/run.json")
     assert record["config"]["manifest"] == record["steps"][0]["parameters"]["manifest"] == "m.csv"
+    assert record["config"]["boxes"] == record["steps"][4]["parameters"]["boxes"] == "boxes.csv"
     assert "--manifest m.csv" in record["command"] and PREFIX not in str(record)
 
 

@@ -19,7 +19,6 @@ from bonescan_utils.profiles import StudyError
 from bonescan_utils.run_record import (
     faults_of,
     hash_files,
-    manifest_path,
     read_record,
     recorded_sha256,
     seal_record,
@@ -118,11 +117,6 @@ def test_what_a_run_has_on_record_of_a_file(tmp_path: Path) -> None:
     files = {"models/m.keras": {"bytes": 1, "sha256": "d" * 64}}
     write_record(tmp_path, make_record(steps=steps, files=files))
     assert recorded_sha256(tmp_path, "models/m.keras") == "d" * 64
-
-
-def test_the_manifest_is_looked_for_relative_to_the_run(tmp_path: Path) -> None:
-    record = make_record(notes={"data_root": "../../cohort"})
-    assert manifest_path(tmp_path / "reports" / "run", record) == tmp_path / "cohort" / "m.csv"
 
 
 def test_p20_the_record_names_versions_seed_data_code_and_machine(monkeypatch: pytest.MonkeyPatch) -> None:

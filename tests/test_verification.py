@@ -20,6 +20,7 @@ from bonescan_utils.profiles import StudyError
 from bonescan_utils.rerun import compare_runs, differences, require_free, rerun_config
 from bonescan_utils.run_record import read_record, seal_record
 from bonescan_utils.verification import kind_of, verify_run
+from bonescan_utils.whereabouts import whereabouts_file, write_whereabouts
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +31,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (base / "cohort" / "m.csv").write_text("scan_id\n")
     for name in ("a.dcm", "b.dcm"):
         (base / "cohort" / name).write_text(name)
-    record = make_record(notes={"synthetic": True, "copies": 1, "data_root": "../../cohort"})
+    record = make_record(notes={"synthetic": True, "copies": 1})
     record["manifest"]["sha256"] = sha256_file(base / "cohort" / "m.csv")
     folder = make_run(base / "reports" / "made_up", **record)
     cohort = read_csv(folder / "cohort.csv").head(2)
@@ -40,6 +41,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(name)
     seal_record(folder, record, root=base / "cohort")
+    write_whereabouts(folder, {"manifest": base / "cohort" / "m.csv"})
     return base
 
 
@@ -57,6 +59,20 @@ def test_an_untouched_run_is_clean_also_after_it_was_moved(run: Path, capsys: py
     assert set(kinds) <= set(found.files["kind"])
     assert cli.main(["verify", str(run)]) == 0
     assert "all files are as recorded" in capsys.readouterr().out
+
+
+def test_a_run_that_was_copied_alone_asks_for_its_manifest(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whereabouts_file(run).unlink()
+    assert cli.main(["verify", str(run)]) == 2
+    said = capsys.readouterr().out
+    assert "name the manifest with --manifest CSV" in said and "3 files differ" in said
+    assert set(verify_run(run).differing["kind"]) == {"manifest", "inputs"}, "its own files are as recorded"
+    moved = run.parents[1] / "cohort" / "m.csv"
+    assert cli.main(["verify", str(run), "--manifest", str(moved)]) == 0
+    assert "--manifest" not in capsys.readouterr().out
+    assert cli.main(["rerun", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "say where it is with --manifest" in said and said.count("\n") == 1
 
 
 def test_what_was_changed_removed_and_added_is_told(
@@ -143,14 +159,25 @@ def copied(value: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_settings_are_those_on_record(made: Path) -> None:
-    manifest = made / "cohort" / "m.csv"
-    config = rerun_config(make_record(), name="again", manifest=manifest)
-    wanted = make_record()["config"] | {"run": "again", "manifest": str(manifest)}
+    paths = {"manifest": made / "cohort" / "m.csv"}
+    config = rerun_config(make_record(), name="again", paths=paths)
+    wanted = make_record()["config"] | {"run": "again", "manifest": str(paths["manifest"])}
     assert {key: value for key, value in config.model_dump(mode="json").items() if key in wanted} == wanted
-    with pytest.raises(StudyError, match=r"say where it is with --manifest"):
-        rerun_config(make_record(), name="again", manifest=made / "absent.csv")
+    with pytest.raises(StudyError, match=r"is not where it was; say where it is with --manifest"):
+        rerun_config(make_record(), name="again", paths={"manifest": made / "absent.csv"})
     with pytest.raises(StudyError, match="unknown parameter: of_old"):
-        rerun_config(make_record(config=make_record()["config"] | {"of_old": 1}), name="x", manifest=manifest)
+        rerun_config(make_record(config=make_record()["config"] | {"of_old": 1}), name="x", paths=paths)
+
+
+@pytest.mark.parametrize("name", ["weights_dir", "boxes"])
+def test_weights_and_boxes_are_taken_from_where_they_are(made: Path, name: str) -> None:
+    record = make_record(config=make_record()["config"] | {name: "theirs"})
+    paths = {"manifest": made / "cohort" / "m.csv"}
+    with pytest.raises(StudyError, match=f"^theirs: the {name} of .*say where it is with --{name.replace('_', '-')}$"):
+        rerun_config(record, name="again", paths=paths)
+    (made / "theirs").mkdir(exist_ok=True)
+    config = rerun_config(record, name="again", paths=paths | {name: made / "theirs"})
+    assert getattr(config, name) == str(made / "theirs")
 
 
 def test_a_taken_folder_is_refused_but_not_that_of_the_same_repetition(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 
 from bonescan_utils.commands import BAD_INPUT, OK, Commands, add_command, run_folder
 
@@ -11,6 +12,8 @@ MORE = (
     "The profile, parameters, seed and manifest are those on record. The same command resumes. Exit code 0:"
     " predictions.csv is identical; 2: it is not."
 )
+MOVED = {"manifest": "the manifest is", "weights_dir": "the folder of weights is", "boxes": "the readers' boxes are"}
+"""The keys of `whereabouts.PATHS`, and what they are."""
 
 
 def add(commands: Commands) -> None:
@@ -22,7 +25,8 @@ def add(commands: Commands) -> None:
     rerun.description = f"{rerun.description} {MORE}"
     rerun.add_argument("run", help="name or folder of the run to repeat")
     rerun.add_argument("--run", dest="name", default="", metavar="NAME", help="new folder (default: RUN_rerun)")
-    rerun.add_argument("--manifest", default="", metavar="CSV", help="where the manifest is now, if it was moved")
+    for name, what in MOVED.items():
+        rerun.add_argument(f"--{name.replace('_', '-')}", type=Path, metavar="PATH", help=f"where {what} now, if moved")
 
 
 def _rerun(options: argparse.Namespace) -> int:
@@ -31,8 +35,7 @@ def _rerun(options: argparse.Namespace) -> int:
     from bonescan_utils.screen import Screen
 
     screen = Screen(sys.stdout)
-    found = rerun_study(
-        run_folder(options.run), find_project(), screen=screen, name=options.name, manifest=options.manifest
-    )
+    moved = {name: getattr(options, name) for name in MOVED if getattr(options, name)}
+    found = rerun_study(run_folder(options.run), find_project(), screen=screen, name=options.name, moved=moved)
     screen.line(str(found))
     return OK if found.identical else BAD_INPUT

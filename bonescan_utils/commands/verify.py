@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from bonescan_utils.commands import BAD_INPUT, OK, Commands, add_command, run_folder
 
 SHOWN = 20
 MORE = (
     "Exit code 0: all is as recorded; 2: something differs. Manifest and scans are looked for where they were, relative"
-    " to the run's folder."
+    " to the run's folder, or at --manifest."
 )
 
 
@@ -21,6 +22,7 @@ def add(commands: Commands) -> None:
     )  # fmt: skip
     verify.description = f"{verify.description} {MORE}"
     verify.add_argument("run", help="name or folder of the run")
+    verify.add_argument("--manifest", type=Path, metavar="CSV", help="where the manifest is now, if one was moved")
     verify.add_argument("--csv", metavar="FILE", help="also write a row per file to this table")
 
 
@@ -28,13 +30,15 @@ def _verify(options: argparse.Namespace) -> int:
     from bonescan_utils.files import safe_text
     from bonescan_utils.verification import verify_run
 
-    found = verify_run(run_folder(options.run))
+    found = verify_run(run_folder(options.run), options.manifest)
     print(found.summary().to_string(index=False))
     for row in found.differing.head(SHOWN).to_dict("records"):
         hashes = [f"{word} {row[name][:12]}" for word, name in (("was", "expected"), ("is", "found")) if row[name]]
         print(f"{row['status']}: {row['kind']} {safe_text(row['file'])} ({', '.join(hashes)})")
     if len(found.differing) > SHOWN:
         print(f"... and {len(found.differing) - SHOWN:,} more")
+    if not found.located:
+        print("Where manifest and scans are is not known here: name the manifest with --manifest CSV")
     if options.csv:
         from bonescan_utils.files import write_csv
 
