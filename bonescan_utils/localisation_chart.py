@@ -46,7 +46,7 @@ def map_text(name: str) -> str:
 
 @styled
 def plot_localisation(summary: pd.DataFrame, *, note: str = "") -> Figure | None:
-    """Pointing, energy and pixel AUPRC of each map with intervals, another arm blue, references grey; None without truth.
+    """Pointing, energy and pixel AUPRC of each map; another arm blue, references grey; None without truth.
 
     Args:
         summary: `map, measure, estimate, ci_low, ci_high, n` (`localisation.summary_table`).
