@@ -251,5 +251,8 @@ def _cuts(weights: np.ndarray, scans: np.ndarray, strength: np.ndarray) -> np.nd
     """
     if not len(scans):
         return np.full(len(weights), -np.inf)
-    too_many = np.cumsum(weights[:, scans], axis=1) > FALSE_FOCI * weights.sum(axis=1, keepdims=True)
+    allowed, enough = FALSE_FOCI * weights.sum(axis=1, keepdims=True), 4 * weights.shape[1]
+    while enough < len(scans) and not (weights[:, scans[:enough]].sum(axis=1, keepdims=True) > allowed).all():
+        enough *= 2  # of a map's thousands of foci only the strongest decide
+    too_many = np.cumsum(weights[:, scans[:enough]], axis=1) > allowed
     return np.where(too_many.any(axis=1), strength[too_many.argmax(axis=1)], -np.inf)

@@ -9,9 +9,10 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bonescan_utils.localisation_chart import NAMES
+from bonescan_utils.localisation_chart import map_text
 from bonescan_utils.style import (
     BLUE,
+    GREEN,
     GREY,
     PAGE_MM,
     VERMILION,
@@ -21,22 +22,16 @@ from bonescan_utils.style import (
     new_figure,
     styled,
 )
-from bonescan_utils.wording import arm_text
 
 PANELS = {
     "pointing": "Highest point in a lesion",
     "energy": "Share of the map in lesions",
     "lesion_sensitivity": "Lesions found",
 }
+COUNTED = {"pointing": "scans", "energy": "scans", "lesion_sensitivity": "lesions"}
 TITLES = {"visible_lesions": "Visible lesions", "visibility": "Visibility", "region": "Region"}
 SPREAD = 0.5
 """Room that the maps of one group share, in rows."""
-
-
-def map_text(name: str) -> str:
-    """Return the name of a map as shown: `Grad-CAM`; of another arm `VGG16: Grad-CAM`."""
-    arm, colon, method = name.rpartition(":")
-    return f"{arm_text(arm)}: {NAMES.get(method, method)}" if colon else NAMES.get(name, name)
 
 
 @styled
@@ -60,24 +55,23 @@ def plot_breakdown(breakdown: pd.DataFrame, *, shown: Sequence[str], note: str =
     for ax, (measure, title) in zip(axes, PANELS.items(), strict=True):
         rows = breakdown[breakdown["measure"] == measure].set_index(["map", "factor", "group"])
         for number, name in enumerate(maps):
-            colour = [VERMILION, BLUE, "#009E73"][number] if number < len(maps) - 1 or len(maps) == 1 else GREY
+            colour = [VERMILION, BLUE, GREEN][number] if number < len(maps) - 1 or len(maps) == 1 else GREY
             offset = SPREAD * ((number + 0.5) / len(maps) - 0.5)
             _draw(ax, rows.loc[[name]].droplevel("map"), places, offset, colour, map_text(name))
-        _write_sizes(ax, rows.loc[maps[:1]].droplevel("map"), places)
+        _write_sizes(ax, rows.loc[maps[:1]].droplevel("map"), places, COUNTED[measure])
         ax.set(title=title, xlim=(-0.02, 1.02), ylim=(height - 0.4, -0.6))
+        ax.set_xticks([0, 0.25, 0.5, 0.75, 1], ["0", "0.25", "0.5", "0.75", "1"])
+        ax.tick_params(axis="y", length=0)
     labels = dict(places.values())
     labels |= {min(p for (f, _), (p, _) in places.items() if f == factor) - 1: title for factor, title in TITLES.items()
                if any(f == factor for f, _ in places)}  # fmt: skip
     axes[0].set_yticks(list(labels), list(labels.values()))
-    axes[0].tick_params(axis="y", length=0)
     for label in axes[0].get_yticklabels():
         label.set_fontweight("bold" if label.get_text() in TITLES.values() else "normal")
     legend_above(fig, axes[0], columns=3)
     sns.despine(fig=fig, left=True)
-    foot = (
-        "At the right: scans (left, middle), lesions (right). A scan counts in the group of its most prominent lesion."
-    )
-    return add_footnote(fig, foot, "Lesions found at one false focus a scan. No dot: too few patients to say.", note)
+    foot = "A scan counts in the group of its most prominent lesion. Lesions found: at one false focus a scan."
+    return add_footnote(fig, foot, "Lines: 95 % intervals. No dot: fewer than ten patients, too few to say.", note)
 
 
 def _places(breakdown: pd.DataFrame) -> dict[tuple[str, str], tuple[float, str]]:
@@ -107,15 +101,9 @@ def _draw(
     ax.plot(known["estimate"], at, "o", color=colour, markersize=3, label=name)
 
 
-def _write_sizes(ax: Axes, rows: pd.DataFrame, places: dict[tuple[str, str], tuple[float, str]]) -> None:
-    """Write the number of scans, or lesions, of each group at the right of a panel."""
-    for key, (place, _) in places.items():
-        ax.text(
-            1.01,
-            place,
-            f"{float(rows['n'].loc[key]):,.0f}",
-            transform=ax.get_yaxis_transform(),
-            va="center",
-            fontsize=5.5,
-        )
+def _write_sizes(ax: Axes, rows: pd.DataFrame, places: dict[tuple[str, str], tuple[float, str]], what: str) -> None:
+    """Write the number of scans, or lesions, of each group at the right of a panel, below what is counted."""
+    lines = {-0.7: what} | {place: f"{float(rows['n'].loc[key]):,.0f}" for key, (place, _) in places.items()}
+    for place, text in lines.items():
+        ax.text(1.01, place, text, transform=ax.get_yaxis_transform(), va="center", fontsize=5.5)
     ax.grid(axis="x", linewidth=0.3, color="#DDDDDD")

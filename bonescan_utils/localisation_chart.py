@@ -18,6 +18,7 @@ from bonescan_utils.style import (
     new_figure,
     styled,
 )
+from bonescan_utils.wording import arm_text
 
 REFERENCES = ("random", "body", "counts", "contrast")
 """Maps that know nothing of the model, drawn grey."""
@@ -37,9 +38,15 @@ NAMES = {
 }
 
 
+def map_text(name: str) -> str:
+    """Return the name of a map as shown: `Grad-CAM`; of another arm `VGG16: Grad-CAM`."""
+    arm, colon, method = name.rpartition(":")
+    return f"{arm_text(arm)}: {NAMES.get(method, method)}" if colon else NAMES.get(name, name)
+
+
 @styled
 def plot_localisation(summary: pd.DataFrame, *, note: str = "") -> Figure | None:
-    """Pointing, energy and pixel AUPRC of each map with intervals, references grey; None without truth.
+    """Pointing, energy and pixel AUPRC of each map; another arm blue, references grey; None without truth.
 
     Args:
         summary: `map, measure, estimate, ci_low, ci_high, n` (`localisation.summary_table`).
@@ -54,12 +61,13 @@ def plot_localisation(summary: pd.DataFrame, *, note: str = "") -> Figure | None
     for ax, (measure, title) in zip(axes, PANELS.items(), strict=True):
         rows = summary[summary["measure"] == measure].set_index("map")
         for place, name in enumerate(maps):
-            row, colour = rows.loc[name], GREY if name in REFERENCES else VERMILION
+            row = rows.loc[name]
+            colour = GREY if name in REFERENCES else BLUE if ":" in name else VERMILION
             ax.hlines(place, row["ci_low"], row["ci_high"], colors=colour)
             ax.plot(row["estimate"], place, "o", color=colour, markersize=4)
         ax.set(title=title, xlim=(-0.02, 1.02))
         sns.despine(ax=ax)
-    axes[0].set_yticks(range(len(maps)), [NAMES.get(name, name) for name in maps])
+    axes[0].set_yticks(range(len(maps)), [map_text(name) for name in maps])
     scans = int(summary["n"].max())
     return add_footnote(fig, f"{scans} scans with visible lesions; 95 % intervals. Grey: without the model.", note)
 
@@ -83,7 +91,7 @@ def plot_froc(froc: pd.DataFrame, *, note: str = "") -> Figure | None:
         rows = shown[shown["map"] == name]
         grey = name in REFERENCES
         ax.plot(
-            rows["false_foci"], rows["sensitivity"], "o--" if grey else "o-", markersize=3, label=NAMES.get(name, name),
+            rows["false_foci"], rows["sensitivity"], "o--" if grey else "o-", markersize=3, label=map_text(name),
             color=GREY if grey else next(colours), alpha=0.6 if name == "counts" else 1.0,
         )  # fmt: skip
     ax.set(xlabel="False foci a scan", ylabel="Visible lesions found", ylim=(-0.02, 1.02), xscale="log")

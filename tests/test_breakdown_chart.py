@@ -5,7 +5,8 @@ from __future__ import annotations
 from test_breakdown import PATIENTS, make_tables
 
 from bonescan_utils.breakdown import MIN_PATIENTS, breakdown_table
-from bonescan_utils.breakdown_chart import map_text, plot_breakdown
+from bonescan_utils.breakdown_chart import plot_breakdown
+from bonescan_utils.localisation_chart import map_text
 
 
 def test_a_dot_for_every_estimate_and_none_where_there_are_too_few() -> None:
