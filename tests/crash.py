@@ -153,11 +153,17 @@ def stage_of(project: Path, name: str) -> str:
     return steps[-1].split()[1] if steps[-1].endswith("...") else f"after {steps[-1].split()[1]}"
 
 
+def wait_before_kill(rng: np.random.Generator, longest_s: float) -> float:
+    """Draws a wait in seconds: three in five are short, so that kills strike often; the rest lets steps end."""
+    early_s = longest_s / 5
+    return float(rng.uniform(0.2, early_s) if rng.random() < 0.6 else rng.uniform(early_s, longest_s))
+
+
 def one_round(project: Path, name: str, seen: Seen, rng: np.random.Generator, *, longest_s: float, kills: int) -> None:
     """Runs one folder to its end, killing it up to so many times."""
     folder, done = project / "reports" / name, {}
     while True:
-        process, wait_s = start(project, name), float(rng.uniform(0.2, longest_s))
+        process, wait_s = start(project, name), wait_before_kill(rng, longest_s)
         seen.starts += 1
         try:
             code = process.wait(wait_s if seen.kills < kills else None)
@@ -189,7 +195,7 @@ def _last_words(project: Path, name: str) -> str:
 def killed(project: Path, *, kills: int, seed: int = 0, keep_data: bool = False, longest_s: float = 0) -> Seen:
     """Runs a study once undisturbed, then kills others until all kills are spent; returns what was seen.
 
-    Each wait for a kill is drawn between 0.2 s and `longest_s`; if 0, half of what the undisturbed run took.
+    A wait for a kill is at most `longest_s`; if 0, half of what the undisturbed run took.
     """
     began, process = time.monotonic(), start(project, "whole")
     if process.wait():
@@ -218,10 +224,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="a project folder to keep; if it is there, it is taken up again")
     parser.add_argument("--longest", type=float, default=0, help="seconds: most of a wait for a kill")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        project = make_project(Path(folder) / "project")
+        project = options.folder or Path(folder) / "project"
+        if not project.exists():
+            make_project(project)
         found = killed(project, kills=options.kills, seed=options.seed, longest_s=options.longest)
     print(found)  # noqa: T201
     sys.exit(bool(found.faults))
