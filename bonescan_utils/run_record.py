@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bonescan_utils.files import read_csv, read_json, safe_text, sha256_file, write_csv, write_json
 from bonescan_utils.profiles import StudyError
+from bonescan_utils.whereabouts import read_data_root
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -133,8 +134,12 @@ def read_inputs(folder: Path) -> list[dict[str, Any]]:
 
 
 def manifest_path(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Return where the manifest of a run was, relative to where the run's folder is now."""
-    return (folder / str(record["notes"].get("data_root", "../.."))).resolve() / str(record["manifest"]["name"])
+    """Return where the manifest of a run was, relative to where the run's folder is now.
+
+    It is kept beside the run folder; where it is not known, a project's own place is taken: two folders up.
+    """
+    root = read_data_root(folder) or (folder / "../..").resolve()
+    return root / str(record["manifest"]["name"])
 
 
 def recorded_sha256(folder: Path, name: str) -> str:

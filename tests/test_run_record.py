@@ -25,6 +25,7 @@ from bonescan_utils.run_record import (
     seal_record,
     write_record,
 )
+from bonescan_utils.whereabouts import write_data_root
 
 
 def changed(path: str, value: Any) -> dict[str, Any]:
@@ -121,8 +122,12 @@ def test_what_a_run_has_on_record_of_a_file(tmp_path: Path) -> None:
 
 
 def test_the_manifest_is_looked_for_relative_to_the_run(tmp_path: Path) -> None:
-    record = make_record(notes={"data_root": "../../cohort"})
-    assert manifest_path(tmp_path / "reports" / "run", record) == tmp_path / "cohort" / "m.csv"
+    folder = tmp_path / "reports" / "run"
+    assert manifest_path(folder, make_record()) == tmp_path / "m.csv", "not known: that of the project"
+    write_data_root(folder, tmp_path / "cohort" / "m.csv")
+    assert manifest_path(folder, make_record()) == tmp_path / "cohort" / "m.csv"
+    (tmp_path / "reports").rename(tmp_path / "moved")
+    assert manifest_path(tmp_path / "moved" / "run", make_record()) == tmp_path / "cohort" / "m.csv"
 
 
 def test_p20_the_record_names_versions_seed_data_code_and_machine(monkeypatch: pytest.MonkeyPatch) -> None:

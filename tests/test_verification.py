@@ -20,6 +20,7 @@ from bonescan_utils.profiles import StudyError
 from bonescan_utils.rerun import compare_runs, differences, require_free, rerun_config
 from bonescan_utils.run_record import read_record, seal_record
 from bonescan_utils.verification import kind_of, verify_run
+from bonescan_utils.whereabouts import write_data_root
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (base / "cohort" / "m.csv").write_text("scan_id\n")
     for name in ("a.dcm", "b.dcm"):
         (base / "cohort" / name).write_text(name)
-    record = make_record(notes={"synthetic": True, "copies": 1, "data_root": "../../cohort"})
+    record = make_record()
     record["manifest"]["sha256"] = sha256_file(base / "cohort" / "m.csv")
     folder = make_run(base / "reports" / "made_up", **record)
+    write_data_root(folder, base / "cohort" / "m.csv")
     cohort = read_csv(folder / "cohort.csv").head(2)
     write_csv(folder / "cohort.csv", cohort.assign(anterior=["a.dcm", "b.dcm"], posterior=""))
     write_csv(folder / "predictions.csv", make_predictions(20, arms=["proposed"]).assign(partition="test"))
