@@ -16,6 +16,7 @@ import pandas as pd
 from bonescan_utils.files import sha256_file
 from bonescan_utils.profiles import StudyError
 from bonescan_utils.run_record import INPUTS, RECORD, hash_files, manifest_path, read_inputs, read_record
+from bonescan_utils.whereabouts import read_data_root
 
 STATUSES = ("unchanged", "changed", "missing", "added")
 COLUMNS = ("kind", "file", "status", "expected", "found")
@@ -34,11 +35,13 @@ class Verification:
         files: `COLUMNS`: a row per file of the run, of its manifest and of its scans; `expected` and `found` are
             sha256, '' for a file that is not on record or not there.
         record_sha256: Hash of the record itself.
+        unknown: Files of the manifest and the scans that are on record, and of which nobody knows here where they are.
     """
 
     run: str
     files: pd.DataFrame
     record_sha256: str
+    unknown: int = 0
 
     @property
     def differing(self) -> pd.DataFrame:
@@ -54,11 +57,15 @@ class Verification:
         return counts.rename_axis(index="kind", columns=None).reset_index()
 
 
-def verify_run(folder: Path) -> Verification:
+def verify_run(folder: Path, *, manifest: str = "") -> Verification:
     """Hashes everything that a run has on record again.
 
+    Where manifest and scans are is kept beside a run folder, not in it. Of a folder that was handed on it is not known;
+    then they are counted and not looked for.
+
     Args:
-        folder: The run folder; the manifest and the scans are looked for where they were, relative to it.
+        folder: The run folder.
+        manifest: Where the manifest is now, with the scans beside it as they were; '' for where it was.
 
     Raises:
         StudyError: The run has no record, or none with hashes because it has not ended.
@@ -69,8 +76,13 @@ def verify_run(folder: Path) -> Verification:
             f"{folder.name}/{RECORD} has no hashes: the run has not come to its end ({record['status']}). Complete it"
             " with the command that started it"
         )
-    rows = [*_own(folder, record), *_manifest(folder, record), *_inputs(folder, record)]
-    return Verification(str(record["run"]), pd.DataFrame(rows, columns=pd.Index(COLUMNS)), sha256_file(folder / RECORD))
+    path = Path(manifest) if manifest else manifest_path(folder, record)
+    known = bool(manifest) or path.is_file() or read_data_root(folder) is not None
+    rows = [*_own(folder, record)]
+    rows += [*_manifest(path, record), *_inputs(folder, record, path.parent)] if known else []
+    files = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
+    unknown = 0 if known else 1 + len(_inputs_as_recorded(folder, record))
+    return Verification(folder.name, files, sha256_file(folder / RECORD), unknown)
 
 
 def _own(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -89,19 +101,22 @@ def kind_of(name: str) -> str:
     return "pages" if name.endswith(".html") else "results"
 
 
-def _manifest(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+def _manifest(path: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
     """Gives the row of the manifest."""
-    path, expected = manifest_path(folder, record), str(record["manifest"]["sha256"])
+    expected = str(record["manifest"]["sha256"])
     found = _sha256(path)
     yield "manifest", path.name, _status(expected, found), expected, found
 
 
-def _inputs(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
-    """Gives a row per file of the scans that were used; none if their list is not as recorded, which `_own` tells."""
-    if _sha256(folder / INPUTS) != record["files"].get(INPUTS, {}).get("sha256"):
-        return
-    root = manifest_path(folder, record).parent
-    for row in read_inputs(folder):
+def _inputs_as_recorded(folder: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the files of the scans that were used; none if their list is not as recorded, which `_own` tells."""
+    as_recorded = _sha256(folder / INPUTS) == record["files"].get(INPUTS, {}).get("sha256")
+    return read_inputs(folder) if as_recorded else []
+
+
+def _inputs(folder: Path, record: Mapping[str, Any], root: Path) -> Iterator[tuple[str, ...]]:
+    """Gives a row per file of the scans that were used."""
+    for row in _inputs_as_recorded(folder, record):
         expected, found = str(row["sha256"]), _sha256(root / str(row["file"]))
         yield "inputs", str(row["file"]), _status(expected, found), expected, found
 

@@ -80,8 +80,45 @@ def test_what_was_changed_removed_and_added_is_told(
     assert summary.loc["inputs"].to_list() == [2, 1, 0, 1, 0] and summary.loc["tables", "added"] == 1
     assert cli.main(["verify", str(run), "--csv", str(tmp_path / "v.csv")]) == 2
     said = capsys.readouterr().out
-    assert "changed: models models/proposed.keras (was " in said and "5 files differ" in said
+    assert (
+        "changed: models/proposed.keras (was " in said
+        and "missing: inputs: b.dcm (was " in said
+        and "5 files differ" in said
+    )
     assert len(read_csv(tmp_path / "v.csv")) == len(verify_run(run).files)
+
+
+def test_a_folder_that_was_handed_on_is_checked_without_its_scans(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handed = tmp_path / "elsewhere" / "in" / "made_up"
+    shutil.copytree(run, handed)
+    found = verify_run(handed)
+    assert found.differing.empty and found.unknown == 3 and not {"manifest", "inputs"} & set(found.files["kind"])
+    assert cli.main(["verify", str(handed)]) == 0
+    assert "Not checked: 3 files of manifest and scans" in capsys.readouterr().out
+    cohort = run.parents[1] / "cohort"
+    assert verify_run(handed, manifest=str(cohort / "m.csv")).differing.empty
+    (cohort / "a.dcm").write_text("changed")
+    assert cli.main(["verify", str(handed), "--manifest", str(cohort / "m.csv")]) == 2
+    said = capsys.readouterr().out
+    assert "changed: inputs: a.dcm" in said and "Not checked" not in said
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_p20_any_one_bit_of_the_record_is_noticed(made: Path, data: Any) -> None:
+    path = made / "reports" / "made_up" / "run.json"
+    before = path.read_bytes()
+    at = data.draw(st.integers(0, before.index(b'"seal"') * 8 - 1))
+    after = bytearray(before)
+    after[at // 8] ^= 1 << at % 8
+    path.write_bytes(bytes(after))
+    try:
+        with pytest.raises(StudyError, match=r"made_up.*Run the study again"):
+            verify_run(path.parent)
+    finally:
+        path.write_bytes(before)
 
 
 @settings(deadline=None, max_examples=40)
