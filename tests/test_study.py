@@ -28,6 +28,8 @@ from bonescan_utils.profiles import StudyError, make_config, notebook_parameters
 from bonescan_utils.room import needed_bytes
 from bonescan_utils.runner import Project, run_study
 from bonescan_utils.screen import Screen
+from bonescan_utils.seal import write_sealed
+from bonescan_utils.steps import Step
 from bonescan_utils.study import open_run
 
 ONE = [
@@ -312,6 +314,15 @@ def test_p19_a_damaged_record_of_a_step_is_no_record(project: Project) -> None:
     _, said = start(project)
     assert "01_one  (its record is damaged or of another version)" in said and "02_two  unchanged" in said
     assert read_json(folder / "run.json")["notes"]["seed_seen"] == 2022
+
+
+@pytest.mark.parametrize(
+    ("nonce", "why"), [("", "last executed by hand"), ("ab12", "stopped before its end was noted")]
+)
+def test_p19_a_step_killed_at_its_end_is_executed_again(tmp_path: Path, nonce: str, why: str) -> None:
+    step = Step(tmp_path / "01_one.ipynb", tmp_path, {})
+    write_sealed(step.record_path, {"step": step.name, "nonce": nonce, "outputs": []})
+    assert step.why_stale("") == why
 
 
 def test_a_run_without_room_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
