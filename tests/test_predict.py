@@ -133,9 +133,7 @@ def test_a_second_run_keeps_what_is_whole_and_repeats_what_is_not(
     }, "a repeated scan gives the same bytes, its time of creation among them"
 
 
-def test_p18_what_a_killed_call_left_is_removed_names_of_files_first_of_all(
-    run: Path, folder: Path, tmp_path: Path
-) -> None:
+def test_p18_what_a_killed_call_left_is_removed(run: Path, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "results"
     left = [left_by_a_kill(path) for path in (out / "scan-1.png", tmp_path / "results.links.csv")]
     predict_files([folder / "notes.txt"], run=run, arm="proposed", out=out)
