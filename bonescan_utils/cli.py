@@ -88,7 +88,9 @@ def _spent(error: Exception, names: set[str]) -> str:
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _MEMORY = (errno.ENOMEM,)
-_MEMORY_ERRORS = frozenset({"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError", "TerminatedWorkerError"})
+_MEMORY_ERRORS = frozenset(
+    {"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError", "TerminatedWorkerError", "KernelKilled"}
+)
 _NOT_ALLOWED = (PermissionError,)
 
 

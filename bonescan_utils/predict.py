@@ -22,6 +22,7 @@ from bonescan_utils.results import Job, dicom_files, make_job, read_whole, requi
 from bonescan_utils.run_model import RunModel, find_model
 from bonescan_utils.scan import Scan, ScanError, require_quality
 from bonescan_utils.screen import quiet_stderr
+from bonescan_utils.temporaries import remove_stale
 
 if TYPE_CHECKING:  # of the extra `pacs`
     from bonescan_utils.explanation import Explained
@@ -76,6 +77,7 @@ def predict_files(
 
         require_pacs("highdicom", option="--dicom")
     require_writable(out, inputs)
+    _remove_leftovers(out)
     record = model_record(model.path)
     made_by = _made_by(model, str(record["sha256"]))
     jobs = [
@@ -88,6 +90,12 @@ def predict_files(
     write_csv(out / "summary.csv", summary.drop(columns="file"))
     _write_links(jobs, out)
     return summary
+
+
+def _remove_leftovers(out: Path) -> None:
+    """Remove what killed calls left half written, the names of files beside the results among it."""
+    remove_stale(out)
+    remove_stale(links_file(out).parent, deep=False)
 
 
 def links_file(out: Path) -> Path:

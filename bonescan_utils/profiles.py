@@ -109,7 +109,7 @@ class StudyConfig(BaseModel):
     seeds: int = Field(1, ge=1, le=50, description="repetitions of each fit of the cross-validation")
     keep_features: bool = Field(False, description="keep activations at the cut, which are large, after the run")
     scheduler: str = Field("", description="address of a Dask scheduler; '' to work on this machine only")
-    n_boot: int = Field(2000, ge=50, le=100_000, description="bootstrap samples for intervals")
+    n_boot: int = Field(2000, ge=100, le=100_000, description="bootstrap samples for intervals")
     n_examples: int = Field(3, ge=1, le=12, description="scans a row of the Grad-CAM figures")
     n_robustness: int = Field(60, ge=0, description="test scans of the robustness check; 0 for none")
     methods: Annotated[list[MethodName], BeforeValidator(_listed)] = Field(

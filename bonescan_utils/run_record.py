@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bonescan_utils.files import read_csv, read_json, safe_text, sha256_file, write_csv, write_json
 from bonescan_utils.profiles import StudyError
+from bonescan_utils.seal import read_sealed, write_sealed
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -34,22 +35,32 @@ def write_record(folder: Path, record: Mapping[str, Any]) -> None:
     Raises:
         RuntimeError: It is not as the schema wants it; a fault of this program.
     """
+    _require_sound(folder, record)
+    write_json(folder / RECORD, record)
+
+
+def _require_sound(folder: Path, record: Mapping[str, Any]) -> None:
     faults = faults_of(record)
     if faults:
         raise RuntimeError(f"{folder.name}/{RECORD}: {faults}")
-    write_json(folder / RECORD, record)
 
 
 def read_record(folder: Path) -> dict[str, Any]:
     """Return the record of a run.
 
     Raises:
-        StudyError: There is none, or it cannot be read, or it is not as the schema wants it.
+        StudyError: There is none, or it cannot be read, or it is not as the schema wants it, or not as it was sealed.
     """
     try:
-        record = read_json(folder / RECORD)
+        record = read_sealed(folder / RECORD, strict=False)
+    except FileNotFoundError:
+        hint = "give the name of a run in reports, or the path of its folder"
+        raise StudyError(f"{folder.name}: no run record ({RECORD}) to go by; {hint}") from None
     except (OSError, ValueError) as error:
-        raise StudyError(f"{folder.name}: no run record ({RECORD}) to go by: {safe_text(error, limit=300)}") from None
+        reason = safe_text(error, limit=300)
+        raise StudyError(
+            f"{folder.name}: no run record to go by: {reason}. Run the study again with the same name"
+        ) from None
     faults = faults_of(record)
     if faults:
         raise StudyError(f"{folder.name}/{RECORD}: {faults}. Run the study again with the same name")
@@ -81,7 +92,7 @@ def _validator() -> Draft202012Validator:
 
 # ------------------------------------------------------------------------------------------ hashes
 def seal_record(folder: Path, record: dict[str, Any], *, root: Path) -> None:
-    """Hash all that a run read and wrote, and write its record with the hashes.
+    """Hash all that a run read and wrote, and write its record with the hashes, sealed.
 
     Args:
         folder: The run folder, with all its files written.
@@ -90,7 +101,8 @@ def seal_record(folder: Path, record: dict[str, Any], *, root: Path) -> None:
     """
     _write_inputs(folder, root)
     record["files"] = hash_files(folder)
-    write_record(folder, record)
+    _require_sound(folder, record)
+    write_sealed(folder / RECORD, record)
 
 
 def hash_files(folder: Path) -> dict[str, dict[str, Any]]:

@@ -83,7 +83,7 @@ class Step:
         if not record:
             return "its record is damaged or of another version" if self.record_path.exists() else "not done yet"
         if "fingerprint" not in record:
-            return "last executed by hand"
+            return "stopped before its end was noted" if record.get("nonce") else "last executed by hand"
         different = provenance.changed(record["fingerprint"], self.fingerprint(inputs))
         if different:
             return f"changed: {', '.join(different)}"

@@ -35,13 +35,13 @@ class Verification:
         files: `COLUMNS`: a row per file of the run, of its manifest and of its scans; `expected` and `found` are
             sha256, '' for a file that is not on record or not there.
         record_sha256: Hash of the record itself.
-        located: Whether it is known where the manifest and the scans are; if not, they count as missing.
+        unknown: Files of the manifest and the scans that are on record, and of which nobody knows here where they are.
     """
 
     run: str
     files: pd.DataFrame
     record_sha256: str
-    located: bool = True
+    unknown: int = 0
 
     @property
     def differing(self) -> pd.DataFrame:
@@ -57,12 +57,15 @@ class Verification:
         return counts.rename_axis(index="kind", columns=None).reset_index()
 
 
-def verify_run(folder: Path, manifest: Path | None = None) -> Verification:
+def verify_run(folder: Path, *, manifest: str = "") -> Verification:
     """Hashes everything that a run has on record again.
+
+    Where manifest and scans are is kept beside a run folder, not in it. Of a folder that was handed on it is not known;
+    then they are counted and not looked for.
 
     Args:
         folder: The run folder.
-        manifest: The manifest, with the scans relative to it; where they were, relative to the run folder, if None.
+        manifest: Where the manifest is now, with the scans beside it as they were; '' for where it was.
 
     Raises:
         StudyError: The run has no record, or none with hashes because it has not ended.
@@ -73,10 +76,12 @@ def verify_run(folder: Path, manifest: Path | None = None) -> Verification:
             f"{folder.name}/{RECORD} has no hashes: the run has not come to its end ({record['status']}). Complete it"
             " with the command that started it"
         )
-    manifest = manifest or read_whereabouts(folder).get("manifest")
-    rows = [*_own(folder, record), _manifest(manifest, record), *_inputs(folder, record, manifest)]
+    path = Path(manifest) if manifest else read_whereabouts(folder).get("manifest")
+    rows = [*_own(folder, record)]
+    rows += [*_manifest(path, record), *_inputs(folder, record, path.parent)] if path else []
     files = pd.DataFrame(rows, columns=pd.Index(COLUMNS))
-    return Verification(str(record["run"]), files, sha256_file(folder / RECORD), located=manifest is not None)
+    unknown = 0 if path else 1 + len(_inputs_as_recorded(folder, record))
+    return Verification(folder.name, files, sha256_file(folder / RECORD), unknown)
 
 
 def _own(folder: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
@@ -95,24 +100,28 @@ def kind_of(name: str) -> str:
     return "pages" if name.endswith(".html") else "results"
 
 
-def _manifest(path: Path | None, record: Mapping[str, Any]) -> tuple[str, ...]:
-    """Returns the row of the manifest."""
-    expected, found = str(record["manifest"]["sha256"]), _sha256(path)
-    return "manifest", str(record["manifest"]["name"]), _status(expected, found), expected, found
+def _manifest(path: Path, record: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    """Gives the row of the manifest."""
+    expected = str(record["manifest"]["sha256"])
+    found = _sha256(path)
+    yield "manifest", path.name, _status(expected, found), expected, found
 
 
-def _inputs(folder: Path, record: Mapping[str, Any], manifest: Path | None) -> Iterator[tuple[str, ...]]:
-    """Gives a row per file of the scans that were used; none if their list is not as recorded, which `_own` tells."""
-    if _sha256(folder / INPUTS) != record["files"].get(INPUTS, {}).get("sha256"):
-        return
-    for row in read_inputs(folder):
-        expected, found = str(row["sha256"]), _sha256(manifest and manifest.parent / str(row["file"]))
+def _inputs_as_recorded(folder: Path, record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Returns the files of the scans that were used; none if their list is not as recorded, which `_own` tells."""
+    as_recorded = _sha256(folder / INPUTS) == record["files"].get(INPUTS, {}).get("sha256")
+    return read_inputs(folder) if as_recorded else []
+
+
+def _inputs(folder: Path, record: Mapping[str, Any], root: Path) -> Iterator[tuple[str, ...]]:
+    """Gives a row per file of the scans that were used."""
+    for row in _inputs_as_recorded(folder, record):
+        expected, found = str(row["sha256"]), _sha256(root / str(row["file"]))
         yield "inputs", str(row["file"]), _status(expected, found), expected, found
 
 
-def _sha256(path: Path | None) -> str:
-    """Returns the hash of a file; '' where it is not there, or where it would be is not known."""
-    return sha256_file(path) if path is not None and path.is_file() else ""
+def _sha256(path: Path) -> str:
+    return sha256_file(path) if path.is_file() else ""
 
 
 def _status(expected: str, found: str) -> str:

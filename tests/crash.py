@@ -33,6 +33,8 @@ SETTINGS = (
 ).split()
 NAMES = ("predictions.csv", "tables/metrics.csv", "tables/localisation.csv", "cohort.csv")
 """Files that must be, byte by byte, those of an uninterrupted run."""
+STARTED = "---- started\n"
+"""Line of a log that tells one attempt from the next."""
 
 
 @dataclass
@@ -45,6 +47,7 @@ class Seen:
     faults: list[str] = field(default_factory=list)
     killed_in: dict[str, int] = field(default_factory=dict)
     orphans_left: int = 0
+    seconds: float = 0.0
 
 
 def make_project(folder: Path) -> Path:
@@ -65,6 +68,8 @@ def start(project: Path, name: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "bonescan_utils.cli", "run", "--profile", "quick", "--run", name, *settings]
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
     with (project / f"{name}.log").open("ab") as log:
+        log.write(STARTED.encode())
+        log.flush()
         return subprocess.Popen(command, cwd=project, env=env, stdout=log, stderr=log, start_new_session=True)
 
 
@@ -139,11 +144,26 @@ def finished_work(folder: Path) -> dict[str, object]:
     return done | {path.relative_to(folder).as_posix(): path.stat().st_mtime_ns for path in records}
 
 
+def stage_of(project: Path, name: str) -> str:
+    """Returns the step that a run's last attempt was in, by what it said; where it was in none, what came before."""
+    said = (project / f"{name}.log").read_text(errors="replace").rpartition(STARTED)[2].splitlines()
+    steps = [line for line in said if line.startswith("[")]
+    if not steps:
+        return "before the first step"
+    return steps[-1].split()[1] if steps[-1].endswith("...") else f"after {steps[-1].split()[1]}"
+
+
+def wait_before_kill(rng: np.random.Generator, longest_s: float) -> float:
+    """Draws a wait in seconds: three in five are short, so that kills strike often; the rest lets steps end."""
+    early_s = longest_s / 5
+    return float(rng.uniform(0.2, early_s) if rng.random() < 0.6 else rng.uniform(early_s, longest_s))
+
+
 def one_round(project: Path, name: str, seen: Seen, rng: np.random.Generator, *, longest_s: float, kills: int) -> None:
     """Runs one folder to its end, killing it up to so many times."""
     folder, done = project / "reports" / name, {}
     while True:
-        process, wait_s = start(project, name), float(rng.uniform(0.2, longest_s))
+        process, wait_s = start(project, name), wait_before_kill(rng, longest_s)
         seen.starts += 1
         try:
             code = process.wait(wait_s if seen.kills < kills else None)
@@ -155,9 +175,10 @@ def one_round(project: Path, name: str, seen: Seen, rng: np.random.Generator, *,
             where = f"round {seen.rounds + 1}, kill {seen.kills}"
             seen.faults += [f"{where}: half a file: {text}" for text in half_files(project)]
             seen.faults += [f"{where}: {key} was done again" for key in done if now.get(key) != done[key]]
-            stage = f"{sum(key[0].isdecimal() for key in now)} steps done"
+            stage = stage_of(project, name)
             seen.killed_in[stage] = seen.killed_in.get(stage, 0) + 1
             done = now
+            print(f"{where}, after {wait_s:.1f} s, in {stage}", file=sys.stderr, flush=True)  # noqa: T201
             continue
         if code:
             seen.faults.append(f"round {seen.rounds + 1}: exit code {code}: {_last_words(project, name)}")
@@ -171,13 +192,17 @@ def _last_words(project: Path, name: str) -> str:
     return " | ".join((project / f"{name}.log").read_text(errors="replace").splitlines()[-3:])
 
 
-def killed(project: Path, *, kills: int, seed: int = 0, keep_data: bool = False) -> Seen:
-    """Runs a study once undisturbed, then kills others until all kills are spent; returns what was seen."""
+def killed(project: Path, *, kills: int, seed: int = 0, keep_data: bool = False, longest_s: float = 0) -> Seen:
+    """Runs a study once undisturbed, then kills others until all kills are spent; returns what was seen.
+
+    A wait for a kill is at most `longest_s`; if 0, half of what the undisturbed run took.
+    """
     began, process = time.monotonic(), start(project, "whole")
     if process.wait():
         raise RuntimeError(_last_words(project, "whole"))
-    longest_s = max(5.0, (time.monotonic() - began) / 2)  # long enough for each step to end now and then
-    seen, rng = Seen(starts=1), np.random.default_rng(seed)
+    print(f"undisturbed: {time.monotonic() - began:.0f} s", file=sys.stderr, flush=True)  # noqa: T201
+    longest_s = longest_s or max(5.0, (time.monotonic() - began) / 2)  # long enough for each step to end now and then
+    seen, rng = Seen(), np.random.default_rng(seed)
     whole = {name: sha256_file(project / "reports" / "whole" / name) for name in NAMES}
     while seen.kills < kills:
         name = f"killed{seen.rounds}"
@@ -190,6 +215,7 @@ def killed(project: Path, *, kills: int, seed: int = 0, keep_data: bool = False)
             seen.faults += [f"{name}: {file} differs from the undisturbed run's"] if found != digest else []
         left = [*folder.rglob(".tmp-*"), *(project / "data").rglob(".tmp-*"), *folder.rglob(".running-*")]
         seen.faults += [f"{name}: left behind: {path.name}" for path in [*left, *folder.glob(".lock")]]
+        seen.seconds = time.monotonic() - began
         print(f"{name}: {seen}", file=sys.stderr, flush=True)  # noqa: T201
     return seen
 
@@ -198,8 +224,13 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=50)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--folder", type=Path, help="a project folder to keep; if it is there, it is taken up again")
+    parser.add_argument("--longest", type=float, default=0, help="seconds: most of a wait for a kill")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        found = killed(make_project(Path(folder) / "project"), kills=options.kills, seed=options.seed)
+        project = options.folder or Path(folder) / "project"
+        if not project.exists():
+            make_project(project)
+        found = killed(project, kills=options.kills, seed=options.seed, longest_s=options.longest)
     print(found)  # noqa: T201
     sys.exit(bool(found.faults))

@@ -44,6 +44,7 @@ def test_help_shows_an_example(command: str, capsys: pytest.CaptureFixture[str])
         (["run", "--folds", "1"], "parameter folds"),
         (["run", "--folds", "five"], "parameter folds"),
         (["run", "--seeds", "0"], "parameter seeds"),
+        (["run", "-p", "n_boot=99"], "parameter n_boot"),
         (["plan", "--arms", "99"], "--arms 99: expected 1 to"),
         (["plan", "--arms", "vgg17"], "arm 'vgg17' is unknown"),
         (["plan", "--folds", "1"], "parameter folds"),
@@ -129,6 +130,7 @@ def test_exit_codes(
         (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"), "Out of memory"),
         (CellError("03_x", "ResourceExhaustedError", "OOM when allocating", cell=4), "Out of memory"),
         (CellError("02_x", "MemoryError", "", cell=4), "Out of memory"),
+        (CellError("02_x", "KernelKilled", "the notebook's Python was killed", cell=4), "Out of memory"),
         (CellError("02_x", "OSError", "[Errno 28] no room to write it: 'x'", cell=4), "The disk is full"),
     ],
 )

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from conftest import make_scan
 from fabricated_run import make_record
+from test_promises_writes import left_by_a_kill
 
 from bonescan_utils import cli
 from bonescan_utils.dicom import write_dicom
@@ -130,6 +131,14 @@ def test_a_second_run_keeps_what_is_whole_and_repeats_what_is_not(
     assert {name: after[name][0] for name in after} == {name: after[name][0] for name in before} | {
         name: before[name][0] for name in before if name != "summary.csv"
     }, "a repeated scan gives the same bytes, its time of creation among them"
+
+
+def test_p18_what_a_killed_call_left_is_removed(run: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "results"
+    left = [left_by_a_kill(path) for path in (out / "scan-1.png", tmp_path / "results.links.csv")]
+    predict_files([folder / "notes.txt"], run=run, arm="proposed", out=out)
+    assert not any(path.exists() for path in left)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "results", "results.links.csv"]
 
 
 def test_a_new_threshold_or_dicom_makes_a_result_stale(run: Path, folder: Path, tmp_path: Path) -> None:

@@ -21,12 +21,16 @@ import pandas as pd
 import pytest
 from conftest import SmallCohort, make_scan
 from matplotlib.figure import Figure
+from test_layouts import paraguay
+from vendor_files import siemens_ecam
 
 from bonescan_utils.backup import Backup, Saved
 from bonescan_utils.dicom import write_dicom
 from bonescan_utils.feature_store import write_array
 from bonescan_utils.files import write_csv, write_json, write_text
 from bonescan_utils.image_store import build_store, open_store
+from bonescan_utils.ingest import ingest_folder
+from bonescan_utils.ingest.layouts import ingest_layout
 from bonescan_utils.lock import run_lock
 from bonescan_utils.seal import write_sealed
 from bonescan_utils.style import save_figure
@@ -238,6 +242,32 @@ def test_p18_only_temporaries_of_dead_writers_are_removed(tmp_path: Path) -> Non
 
 def _pid() -> int:
     return os.getpid()
+
+
+def left_by_a_kill(path: Path) -> Path:
+    """Makes the file that a writer of `path` leaves when it is killed."""
+    host = temporary(path).name.split("-")[1]
+    left = path.with_name(f".tmp-{host}-999999999.5-00000000-{path.name}")
+    left.parent.mkdir(parents=True, exist_ok=True)
+    left.write_text("half")
+    return left
+
+
+def test_p18_an_ingest_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    root, out, key = tmp_path / "pacs", tmp_path / "out", tmp_path / "keys" / "k"
+    siemens_ecam(root / "1", 1, patient="1")
+    paths = [out / "m.csv", out / "images" / "ab" / "x.png", tmp_path / "aside" / "q.csv", key.with_name("k.links.csv")]
+    left = [left_by_a_kill(path) for path in paths]
+    other = left_by_a_kill(root / "x.dcm")
+    ingest_folder(root, out / "m.csv", quarantine=paths[2], key_file=key, n_jobs=1, progress=False)
+    assert not any(path.exists() for path in left) and other.exists(), "nothing is touched among the files of a PACS"
+
+
+def test_p18_an_ingest_of_a_public_layout_removes_what_a_killed_one_left(tmp_path: Path) -> None:
+    root, out = paraguay(tmp_path / "paraguay"), tmp_path / "out"
+    left = [left_by_a_kill(path) for path in (out / "m_boxes.csv", out / "images" / "ab" / "x.png")]
+    ingest_layout(root, out / "m.csv", layout="paraguay", n_jobs=1, progress=False)
+    assert not any(path.exists() for path in left)
 
 
 # ---------------------------------------------------------------------------------------------------- lint

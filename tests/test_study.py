@@ -28,6 +28,8 @@ from bonescan_utils.profiles import StudyError, make_config, notebook_parameters
 from bonescan_utils.room import needed_bytes
 from bonescan_utils.runner import Project, run_study
 from bonescan_utils.screen import Screen
+from bonescan_utils.seal import write_sealed
+from bonescan_utils.steps import Step
 from bonescan_utils.study import open_run
 
 ONE = [
@@ -40,7 +42,7 @@ ONE = [
     "if mood == 'die':\n    os._exit(3)\nif mood == 'kill':\n    os.kill(os.getpid(), 9)",
     "if mood == 'sleep':\n    time.sleep(120)",
     'run.csv(pd.DataFrame({"seed": [seed]}), "one.csv")',
-    "run.note(data_root='..', seed_seen=seed)",
+    "run.note(seed_seen=seed)",
     "run.finish()",
 ]
 TWO = [
@@ -162,17 +164,17 @@ def test_a_run_resumes_and_repeats_only_what_changed(project: Project) -> None:
     _, said = start(project, seed=5)
     assert said.count("unchanged") == 2
 
-    _, said = start(project, seed=5, n_boot=77)
+    _, said = start(project, seed=5, n_boot=177)
     assert "01_one  unchanged" in said and "02_two  (changed: parameters)" in said
-    assert (folder / "two.csv").read_text() == "seed,n_boot\n5,77\n"
+    assert (folder / "two.csv").read_text() == "seed,n_boot\n5,177\n"
 
     (folder / "one.csv").write_text("seed\n6\n")
-    _, said = start(project, seed=5, n_boot=77)
+    _, said = start(project, seed=5, n_boot=177)
     assert "01_one  (missing or changed: one.csv)" in said
     assert "02_two  unchanged" in said, "01 wrote the same again, so 02 has nothing to do"
 
     write_notebook(project.notebooks / "02_two.ipynb", [*TWO[:2], TWO[2].replace("two.csv", "new.csv"), TWO[3]])
-    _, said = start(project, seed=5, n_boot=77)
+    _, said = start(project, seed=5, n_boot=177)
     assert "02_two  (changed: notebook)" in said
     assert (folder / "new.csv").exists() and not (folder / "two.csv").exists(), "nothing of an older run stays"
 
@@ -259,19 +261,19 @@ def test_p21_a_cell_that_takes_too_long_is_a_failure(project: Project) -> None:
 
 def test_p22_nothing_of_an_attempt_that_failed_stays(project: Project) -> None:
     """A figure that only an attempt cut short has written is removed by the next that succeeds."""
-    cells = [*TWO[:3], "run.csv(table, f'tables/of_{n_boot}.csv')\nassert n_boot != 77, 'no'", TWO[3]]
+    cells = [*TWO[:3], "run.csv(table, f'tables/of_{n_boot}.csv')\nassert n_boot != 177, 'no'", TWO[3]]
     write_notebook(project.notebooks / "02_two.ipynb", cells)
     with pytest.raises(CellError, match="no"):
-        start(project, n_boot=77)
+        start(project, n_boot=177)
     folder = project.reports / "quick"
-    assert (folder / "tables" / "of_77.csv").exists()
+    assert (folder / "tables" / "of_177.csv").exists()
     record = read_json(folder / "run.json")
     assert [step["status"] for step in record["steps"]] == ["done", "not done"] and record["failure"]["kept"] == [
         "01_one"
     ]
     (folder / "report.html").write_text("of another run")
-    start(project, n_boot=78)
-    assert sorted(path.name for path in (folder / "tables").iterdir()) == ["of_78.csv"]
+    start(project, n_boot=178)
+    assert sorted(path.name for path in (folder / "tables").iterdir()) == ["of_178.csv"]
     assert not list((folder / "steps").glob("*.begun")) and "of another run" not in (folder / "report.html").read_text()
 
 
@@ -312,6 +314,15 @@ def test_p19_a_damaged_record_of_a_step_is_no_record(project: Project) -> None:
     _, said = start(project)
     assert "01_one  (its record is damaged or of another version)" in said and "02_two  unchanged" in said
     assert read_json(folder / "run.json")["notes"]["seed_seen"] == 2022
+
+
+@pytest.mark.parametrize(
+    ("nonce", "why"), [("", "last executed by hand"), ("ab12", "stopped before its end was noted")]
+)
+def test_p19_a_step_killed_at_its_end_is_executed_again(tmp_path: Path, nonce: str, why: str) -> None:
+    step = Step(tmp_path / "01_one.ipynb", tmp_path, {})
+    write_sealed(step.record_path, {"step": step.name, "nonce": nonce, "outputs": []})
+    assert step.why_stale("") == why
 
 
 def test_a_run_without_room_is_refused(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,7 @@ from bonescan_utils.profiles import StudyError
 from bonescan_utils.rerun import compare_runs, differences, require_free, rerun_config
 from bonescan_utils.run_record import read_record, seal_record
 from bonescan_utils.verification import kind_of, verify_run
-from bonescan_utils.whereabouts import whereabouts_file, write_whereabouts
+from bonescan_utils.whereabouts import write_whereabouts
 
 
 @pytest.fixture(scope="module")
@@ -31,9 +31,10 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (base / "cohort" / "m.csv").write_text("scan_id\n")
     for name in ("a.dcm", "b.dcm"):
         (base / "cohort" / name).write_text(name)
-    record = make_record(notes={"synthetic": True, "copies": 1})
+    record = make_record()
     record["manifest"]["sha256"] = sha256_file(base / "cohort" / "m.csv")
     folder = make_run(base / "reports" / "made_up", **record)
+    write_whereabouts(folder, {"manifest": base / "cohort" / "m.csv"})
     cohort = read_csv(folder / "cohort.csv").head(2)
     write_csv(folder / "cohort.csv", cohort.assign(anterior=["a.dcm", "b.dcm"], posterior=""))
     write_csv(folder / "predictions.csv", make_predictions(20, arms=["proposed"]).assign(partition="test"))
@@ -41,7 +42,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(name)
     seal_record(folder, record, root=base / "cohort")
-    write_whereabouts(folder, {"manifest": base / "cohort" / "m.csv"})
     return base
 
 
@@ -59,20 +59,6 @@ def test_an_untouched_run_is_clean_also_after_it_was_moved(run: Path, capsys: py
     assert set(kinds) <= set(found.files["kind"])
     assert cli.main(["verify", str(run)]) == 0
     assert "all files are as recorded" in capsys.readouterr().out
-
-
-def test_a_run_that_was_copied_alone_asks_for_its_manifest(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    whereabouts_file(run).unlink()
-    assert cli.main(["verify", str(run)]) == 2
-    said = capsys.readouterr().out
-    assert "name the manifest with --manifest CSV" in said and "3 files differ" in said
-    assert set(verify_run(run).differing["kind"]) == {"manifest", "inputs"}, "its own files are as recorded"
-    moved = run.parents[1] / "cohort" / "m.csv"
-    assert cli.main(["verify", str(run), "--manifest", str(moved)]) == 0
-    assert "--manifest" not in capsys.readouterr().out
-    assert cli.main(["rerun", str(run)]) == 2
-    said = capsys.readouterr().err
-    assert "say where it is with --manifest" in said and said.count("\n") == 1
 
 
 def test_what_was_changed_removed_and_added_is_told(
@@ -94,8 +80,48 @@ def test_what_was_changed_removed_and_added_is_told(
     assert summary.loc["inputs"].to_list() == [2, 1, 0, 1, 0] and summary.loc["tables", "added"] == 1
     assert cli.main(["verify", str(run), "--csv", str(tmp_path / "v.csv")]) == 2
     said = capsys.readouterr().out
-    assert "changed: models models/proposed.keras (was " in said and "5 files differ" in said
+    assert (
+        "changed: models/proposed.keras (was " in said
+        and "missing: inputs: b.dcm (was " in said
+        and "5 files differ" in said
+    )
     assert len(read_csv(tmp_path / "v.csv")) == len(verify_run(run).files)
+
+
+def test_a_folder_that_was_handed_on_is_checked_without_its_scans(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    handed = tmp_path / "elsewhere" / "in" / "made_up"
+    shutil.copytree(run, handed)
+    found = verify_run(handed)
+    assert found.differing.empty and found.unknown == 3 and not {"manifest", "inputs"} & set(found.files["kind"])
+    assert cli.main(["verify", str(handed)]) == 0
+    assert "Not checked: 3 files of manifest and scans" in capsys.readouterr().out
+    assert cli.main(["rerun", str(handed)]) == 2
+    said = capsys.readouterr().err
+    assert "say where it is with --manifest" in said and said.count("\n") == 1
+    cohort = run.parents[1] / "cohort"
+    assert verify_run(handed, manifest=str(cohort / "m.csv")).differing.empty
+    (cohort / "a.dcm").write_text("changed")
+    assert cli.main(["verify", str(handed), "--manifest", str(cohort / "m.csv")]) == 2
+    said = capsys.readouterr().out
+    assert "changed: inputs: a.dcm" in said and "Not checked" not in said
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data())
+def test_p20_any_one_bit_of_the_record_is_noticed(made: Path, data: Any) -> None:
+    path = made / "reports" / "made_up" / "run.json"
+    before = path.read_bytes()
+    at = data.draw(st.integers(0, before.index(b'"seal"') * 8 - 1))
+    after = bytearray(before)
+    after[at // 8] ^= 1 << at % 8
+    path.write_bytes(bytes(after))
+    try:
+        with pytest.raises(StudyError, match=r"made_up.*Run the study again"):
+            verify_run(path.parent)
+    finally:
+        path.write_bytes(before)
 
 
 @settings(deadline=None, max_examples=40)

@@ -14,7 +14,14 @@ from tqdm import tqdm
 from bonescan_utils.ingest.examine import IMAGES, examine
 from bonescan_utils.ingest.journal import Journal
 from bonescan_utils.ingest.keys import Pseudonyms, default_key_file, load_key, private_files
-from bonescan_utils.ingest.outcome import Outcome, check_target, default_quarantine, file_flow, write_aside
+from bonescan_utils.ingest.outcome import (
+    Outcome,
+    check_target,
+    default_quarantine,
+    file_flow,
+    remove_leftovers,
+    write_aside,
+)
 from bonescan_utils.ingest.pairing import pair_study
 from bonescan_utils.ingest.reports import Report, days_between, link_reports, read_reports
 from bonescan_utils.ingest.scans import COPY, SHARED, Scans
@@ -84,6 +91,7 @@ def ingest_folder(
     key = load_key(key_file, output=out)
     told = read_reports(Path(reports), Pseudonyms(key)) if reports else []
     quarantine = Path(quarantine) if quarantine else default_quarantine(manifest)
+    remove_leftovers(out / IMAGES, manifest, quarantine, key_file)
     identity = "\n".join([str(root.resolve()), str(out.resolve()), hashlib.sha256(key).hexdigest()])
     name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     journal = Journal(key_file.with_name(f"{key_file.name}.{name}.journal"), identity)

@@ -32,6 +32,7 @@ from bonescan_utils.ingest.outcome import (
     check_target,
     default_quarantine,
     file_flow,
+    remove_leftovers,
     write_aside,
 )
 from bonescan_utils.ingest.table import EXTRA
@@ -77,6 +78,8 @@ def ingest_layout(
     if found is None:
         raise ManifestError([Problem("DIR", value="another layout", expected=f"the folders of {layout}")])
     check_target(manifest, columns=("partition",))
+    quarantine = Path(quarantine) if quarantine else default_quarantine(manifest)
+    remove_leftovers(manifest.parent / IMAGES, manifest, quarantine)
     read = partial(_read_scan, root=root.resolve(), out=manifest.parent.resolve())
     rows = []
     jobs = n_jobs if len(found.scans) >= SERIAL_BELOW else 1
@@ -88,7 +91,7 @@ def ingest_layout(
         else:
             rows.append(scan.row | outcome | {"_files": list(scan.files.values())})
     _set_copies_aside(rows, found)
-    return _written(found, rows, root, manifest, Path(quarantine) if quarantine else default_quarantine(manifest))
+    return _written(found, rows, root, manifest, quarantine)
 
 
 def _read_scan(scan: PublicScan, *, root: Path, out: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import pandas as pd
 from bonescan_utils.files import write_csv
 from bonescan_utils.long_tables import read_rows, write_rows
 from bonescan_utils.problems import ManifestError, Problem
+from bonescan_utils.temporaries import remove_stale
 
 QUARANTINE_COLUMNS = ("file", "row", "scan_id", "code", "reason", "next_step")
 
@@ -99,6 +100,13 @@ def check_target(manifest: Path, *, columns: tuple[str, ...] = ("metastasis", "p
             if row.get(column):
                 hint = "It was worked on: give another name to --out, or move it away."
                 raise ManifestError([Problem(str(manifest), 0, "", column, "filled cells", "none yet", hint)])
+
+
+def remove_leftovers(images: Path, *tables: Path) -> None:
+    """Removes what killed calls left half written: among the images, and in the folders of the tables."""
+    remove_stale(images)
+    for folder in {table.parent for table in tables}:
+        remove_stale(folder, deep=False)
 
 
 def write_aside(quarantine: Path, rows: Iterable[Sequence[Any]], manifest: Path, flow: pd.DataFrame) -> int:
