@@ -14,7 +14,7 @@ from pathlib import Path
 LIMIT_BYTES = 5_000_000
 LARGE_PICTURES = ("before_after", "failures")
 """Sheets of scans beside the two that are shown: a megabyte each."""
-LARGEST_TABLE = 120_000
+LARGEST_TABLE = 100_000
 """Tables beyond this hold a row per scan or per point of a curve: a run makes them again."""
 
 
