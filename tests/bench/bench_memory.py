@@ -38,7 +38,8 @@ with tempfile.TemporaryDirectory() as folder:
         images[at] = rng.integers(0, 120, size)
         if at % 2:
             images[at, 20:26, 10:16] = 250
-    train = np.flatnonzero(np.arange(n) % 10 < 7)
+    tenth = np.arange(n) // 2 % 10  # both labels in each
+    train = np.flatnonzero(tenth < 7)
     copies = np.lib.format.open_memmap(Path(folder) / "c.npy", mode="w+", dtype=np.uint8, shape=(len(train), 1, *size))
     for at, row in enumerate(train):
         copies[at, 0] = images[row, ::-1]
@@ -46,7 +47,7 @@ with tempfile.TemporaryDirectory() as folder:
     began = time.perf_counter()
     source = resolve_weights(arm.backbone, weights="random")
     found = features(store, arm, source=source, out_dir=folder, progress=False, batch=64)
-    part = np.where(np.arange(n) % 10 < 7, "train", np.where(np.arange(n) % 10 < 8, "tuning", "test"))
+    part = np.where(tenth < 7, "train", np.where(tenth < 8, "tuning", "test"))
     fitted = fit(arm, found, np.arange(n) % 2, part, progress=False)
     fitted.predict(found)
     disk = sum(path.stat().st_size for path in Path(folder).rglob("*") if path.suffix == ".npy" and path.stem not in "ic")

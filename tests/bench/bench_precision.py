@@ -2,7 +2,9 @@
 
     python tests/bench/bench_precision.py --run reports/study [--arms proposed,vgg16]
 
-Each arm is computed and fitted anew in both precisions, in a process each (the precision is chosen when a model is built).
+First the run's own model, scored in both: what the number format does to a score. Then each arm computed and fitted anew
+in both, in a process each: for an arm that is trained by descent that is also another course of the training, as with
+another seed, so that its difference says how far fits differ, and not how exact a format is.
 """
 
 from __future__ import annotations
@@ -41,6 +43,31 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
+def same_model(run: Path, arm: str) -> pd.DataFrame:
+    """Scores of the run's test scans by its own model, in both precisions."""
+    from bonescan_utils.image_store import open_store
+    from bonescan_utils.models import load_in_precision, predict
+
+    cohort, store = read_csv(run / "cohort.csv"), open_store(run / "store")
+    at = (cohort["partition"] == "test").to_numpy().nonzero()[0]
+    rows = cohort.loc[at, ["scan_id", "patient_id", "partition"]].assign(y_true=cohort["metastasis"].iloc[at])
+    parts = []
+    for name in ("float32", "mixed_bfloat16"):
+        model = load_in_precision(run / "models" / f"{arm}.keras", name)
+        parts.append(rows.assign(arm=name, y_score=predict(model, store.images[at])))
+    return pd.concat(parts, ignore_index=True)
+
+
+def compared(both: pd.DataFrame, what: str) -> list[tuple[str, float, str]]:
+    """The paired difference of the AUROCs, and the largest difference of a score."""
+    tests = paired_tests(both, dict.fromkeys(both["arm"].unique(), 0.5), reference="float32")
+    found = tests[tests["quantity"] == "AUROC"].iloc[0]
+    wide = both.pivot(index="scan_id", columns="arm", values="y_score")
+    return [(f"{what}: AUROC float32 less bfloat16", found["difference"],
+             f"{found['ci_low']:.4f} to {found['ci_high']:.4f}"),
+            (f"{what}: largest difference of a score", (wide.iloc[:, 0] - wide.iloc[:, 1]).abs().max(), "0-1")]  # fmt: skip
+
+
 def scores(run: Path, arm: str, precision: str, out: Path) -> pd.DataFrame:
     """Scores of every scan of the run by an arm computed in one precision."""
     subprocess.run([sys.executable, "-c", CODE, str(run), arm, precision, str(out)], check=True)
@@ -56,12 +83,8 @@ def main() -> None:
     for arm in options.arms.split(","):
         kept = {name: options.run / f"precision_{arm}_{name}.csv" for name in ("float32", "mixed_bfloat16")}
         both = pd.concat([scores(options.run, arm, name, path) for name, path in kept.items()], ignore_index=True)
-        tests = paired_tests(both, dict.fromkeys(kept, 0.5), reference="float32")
-        found = tests[tests["quantity"] == "AUROC"].iloc[0]
-        wide = both.pivot(index="scan_id", columns="arm", values="y_score")
-        rows += [(f"{arm}: AUROC float32 less bfloat16", found["difference"], f"{found['ci_low']:.4f} to "
-                  f"{found['ci_high']:.4f}"),
-                 (f"{arm}: largest difference of a score", (wide.iloc[:, 0] - wide.iloc[:, 1]).abs().max(), "0-1")]  # fmt: skip
+        rows += compared(same_model(options.run, arm), f"{arm}, one model")
+        rows += compared(both, f"{arm}, fitted in each")
         for path in kept.values():
             path.unlink()
     record("precision", rows)
