@@ -20,6 +20,7 @@ def add(commands: Commands) -> None:
 
 def _report(options: argparse.Namespace) -> int:
     from bonescan_utils.reporting.page import write_report
+    from bonescan_utils.runner import shown
 
-    print(f"Report: {write_report(run_folder(options.run), options.out)}")
+    print(f"Report: {shown(write_report(run_folder(options.run), options.out))}")
     return OK
