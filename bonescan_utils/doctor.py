@@ -65,14 +65,16 @@ def _disk(out: Path) -> Finding:
 
 
 def _write_access(out: Path) -> Finding:
+    from bonescan_utils.runner import shown
+
     folder = out.absolute()
     while not folder.exists():
         folder = folder.parent
     try:
         with tempfile.TemporaryFile(dir=folder):
-            return Finding("ok", "write access", str(folder))
+            return Finding("ok", "write access", shown(folder))
     except OSError as error:
-        return Finding("FAIL", "write access", f"{folder}: {error.strerror}; choose another folder")
+        return Finding("FAIL", "write access", f"{shown(folder)}: {error.strerror}; choose another folder")
 
 
 def _tensorflow() -> Iterator[Finding]:
