@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pydicom
+from joblib.externals.loky import get_reusable_executor
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from record import record
@@ -116,7 +117,13 @@ def many(base: Path, n: int, jobs: int) -> list[tuple[str, float, str]]:
             (f"{n} small files{what}, memory of the main process", peak.own, "MB"),
             (f"{n} small files{what}, memory of a worker", peak.workers, "MB"),
         ]
+    end_workers()
     return rows
+
+
+def end_workers() -> None:
+    """End the workers of joblib: a process of a pool would wait five minutes for them at its end."""
+    get_reusable_executor().shutdown(wait=True)
 
 
 def apart(base: Path, n: int, jobs: int) -> list[tuple[str, float, str]]:
