@@ -51,7 +51,10 @@ class PatientBootstrap:
         for value in np.unique(self._stratum):
             members = np.flatnonzero(self._stratum == value)
             share = np.full(len(members), 1 / len(members))
-            self._draws[:, members] = rng.multinomial(len(members), share, size=n_boot)
+            step = max(1, CHUNK_CELLS // len(members))  # drawn in blocks: whole they take eight bytes a cell
+            for start in range(0, n_boot, step):
+                block = self._draws[start : start + step]
+                block[:, members] = rng.multinomial(len(members), share, size=len(block))
 
     def estimate(self, statistic: Statistic, *, interval: str = "percentile") -> Estimate:
         """Returns the statistic of the sample itself, one value, with its percentile or BCa interval."""
@@ -130,7 +133,7 @@ class PatientBootstrap:
         """
         n = len(self._stratum)
         step = max(1, CHUNK_CELLS // n)
-        blocks = [1 - np.eye(min(step, n - start), n, start, dtype=np.uint8) for start in range(0, n, step)]
+        blocks = (1 - np.eye(min(step, n - start), n, start, dtype=np.uint8) for start in range(0, n, step))
         without = np.concatenate([self._applied(statistic, block) for block in blocks])
         out = np.zeros(n)
         for value in np.unique(self._stratum):

@@ -1,6 +1,7 @@
 """Bootstrap: percentile and BCa intervals against scipy, weighted statistics against scikit-learn, coverage."""
 
 import time
+import tracemalloc
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,15 @@ from bonescan_utils.evaluation import metrics_table
 def one_stratum(values, *, n_boot):
     """Resamples of scans of one label, one scan a patient."""
     return PatientBootstrap(np.arange(len(values)), np.zeros(len(values), dtype=int), seed=0, n_boot=n_boot)
+
+
+def test_the_memory_of_an_interval_does_not_grow_with_the_square_of_the_patients():
+    values = np.random.default_rng(1).random(12_000)
+    tracemalloc.start()
+    one_stratum(values, n_boot=100).estimate(lambda w: w @ values / w.sum(axis=1), interval="bca")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 40e6  # of one byte for each pair of patients: 144 MB
 
 
 @pytest.mark.parametrize("interval", ["percentile", "bca"])
