@@ -182,6 +182,18 @@ def test_methods_describe_the_arm_that_was_trained(tmp_path: Path) -> None:
     assert "VGG16 trained from" in said_of(finetuned) and "AdamW" in said_of(finetuned)
 
 
+def test_methods_tell_arms_trained_alike_together_and_what_the_arm_is_compared_with() -> None:
+    told = {"weights": "imagenet"}
+    frozen = said_of(record_of(weights={"proposed": told, "resnet50": told}))
+    assert "compared with frozen convolutional backbones" in frozen
+    full = said_of(
+        record_of(weights=dict.fromkeys(["proposed", "vgg16", "vgg16_finetuned", "xception_finetuned"], told))
+    )
+    assert "compared with frozen and fine-tuned convolutional backbones" in full
+    assert "VGG16 fine-tuned, Xception fine-tuned: AdamW" in full and full.count("AdamW") == 2
+    assert "compared with" not in said_of(record_of(weights={"proposed": told})).split("Yim")[0]
+
+
 def test_only_phantoms_are_called_synthetic() -> None:
     patients = record_of(notes={"synthetic": False})
     both = [said_of(run) + " ".join(limitations(run)) for run in (record_of(), patients)]

@@ -44,7 +44,10 @@ def methods(run: RunRecord) -> list[Part]:
 
 def _design(run: RunRecord) -> Iterable[str]:
     yield "Tc-99m whole-body bone scans are classified as with or without bone metastasis: one score (0-1) per scan."
-    yield f"The study's arm is {arm_text(run.arm)}, compared with frozen convolutional backbones on the same scans."
+    others = [arm for arm in map(run.settings_of, run.weights) if arm is not None and arm.name != run.arm]
+    kinds = [word for word, frozen in (("frozen", True), ("fine-tuned", False)) if frozen in {a.frozen for a in others}]
+    compared = f", compared with {' and '.join(kinds)} convolutional backbones on the same scans" if kinds else ""
+    yield f"The study's arm is {arm_text(run.arm)}{compared}."
     yield (
         "The design follows Yim et al. 2022 (J Korea Multimedia Soc 25(8):1224-1232) as far as its abstract"
         " tells; what is an assumption is listed under Limitations."
@@ -149,17 +152,24 @@ def _training(run: RunRecord) -> Iterable[str]:
             "Logistic heads were fitted to the training scans with an L2 penalty; its strength is the one with"
             " the lowest loss on the tuning scans."
         )
+    trained: dict[str, list[str]] = {}  # arms that are trained alike are told together
     for arm in arms:
         if not arm.frozen:
-            yield (
-                f"{arm_text(arm.name)}: AdamW, step {arm.learning_rate:g} (head"
-                f" {arm.head_learning_rate or arm.learning_rate:g}), {arm.schedule} schedule, weight decay"
-                f" {arm.weight_decay:g}, batches of {arm.batch_size}, at most {arm.epochs} epochs; the epoch with the"
-                " best tuning AUROC was kept."
-            )
+            trained.setdefault(_recipe(arm), []).append(arm_text(arm.name))
+    for recipe, names in trained.items():
+        yield f"{', '.join(names)}: {recipe}."
     yield (
         "Model, epoch and penalty were chosen on tuning scans; test scans took no part. No ensembles, and no class was"
         " weighted or resampled."
+    )
+
+
+def _recipe(arm: Arm) -> str:
+    """Returns in words how an arm is trained."""
+    return (
+        f"AdamW, step {arm.learning_rate:g} (head {arm.head_learning_rate or arm.learning_rate:g}), {arm.schedule}"
+        f" schedule, weight decay {arm.weight_decay:g}, batches of {arm.batch_size}, at most {arm.epochs} epochs; the"
+        " epoch with the best tuning AUROC was kept"
     )
 
 
