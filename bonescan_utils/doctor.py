@@ -140,17 +140,9 @@ def _weights(folder: str) -> Iterator[Finding]:
 
 
 def _decoders() -> Iterator[Finding]:
-    from pydicom.pixels import get_decoder
-    from pydicom.uid import (
-        JPEG2000Lossless,
-        JPEGLosslessSV1,
-        JPEGLSLossless,
-        RLELossless,
-    )
+    from bonescan_utils.dicom_pixels import decoders
 
-    for uid in (JPEGLosslessSV1, JPEGLSLossless, JPEG2000Lossless, RLELossless):
-        decoder = get_decoder(uid)
-        if decoder.is_available:
-            yield Finding("ok", "DICOM decoder", f"{uid.name}: {', '.join(decoder.available_plugins)}")
-        else:
-            yield Finding("FAIL", "DICOM decoder", f"{uid.name}: none; install the package again")
+    for name, (available, package) in decoders().items():
+        yield Finding(
+            "ok" if available else "FAIL", "DICOM decoder", f"{name}: {'' if available else 'pip install '}{package}"
+        )
