@@ -161,12 +161,13 @@ def _set_aside_copies(rows: list[dict[str, Any]], outcomes: list[dict[str, Any]]
         one_patient = len({patient_key(rows[at]["patient_id"]) for at in group}) == 1
         ids = [str(rows[at]["scan_id"]) for at in group]
         for at in group[1:] if one_patient else group if len(group) > 1 else []:
-            others = ", ".join(other for other in ids if other != str(rows[at]["scan_id"]))
+            others = ", ".join(other for other in ids if other != str(rows[at]["scan_id"]))[:100]
+            told = f"{ids[0][:100]}, which is used." if one_patient else f"{others}, of another patient."
             outcomes[at] = {
                 "scan_id": rows[at]["scan_id"],
                 "file": rows[at]["anterior"] or rows[at]["posterior"],
                 "code": "copy" if one_patient else "shared_pixels",
-                "reason": f"the same pixels as scan {others[:100]}" + ("." if one_patient else ", of another patient."),
+                "reason": f"the same pixels as scan {told}",
                 "next_step": "Drop the copy." if one_patient else "Find out whose scan it is.",
             }
 

@@ -40,7 +40,7 @@ from bonescan_utils.ingest.walk import walk
 from bonescan_utils.manifest import write_manifest
 from bonescan_utils.manifest_rules import COLUMNS
 from bonescan_utils.problems import ManifestError, Problem
-from bonescan_utils.scan import MAX_PIXELS, VIEWS, Scan, ScanError, View, require_quality
+from bonescan_utils.scan import MAX_PIXELS, VIEWS, Scan, ScanError, View, check_matrix, require_quality
 from bonescan_utils.workers import in_order
 
 _FINDERS: dict[str, Callable[[Path], Layout | None]] = {"bs80k": layout_bs80k.find, "paraguay": layout_paraguay.find}
@@ -129,6 +129,7 @@ def _counts(path: Path, notes: list[str]) -> np.ndarray:
         if image.size[0] * image.size[1] > MAX_PIXELS:
             raise ScanError("too_large", f"{image.size[1]} x {image.size[0]} pixels; at most {MAX_PIXELS:,} are read")
         colours = np.asarray(image.convert("RGB") if image.mode != "L" else image)
+    check_matrix(*colours.shape[:2])
     if colours.ndim == 2:
         return colours
     if int((colours.max(axis=2) - colours.min(axis=2)).max()) > COLOUR_NOISE:
