@@ -13,7 +13,7 @@ import pandas as pd
 
 from bonescan_utils.files import sha256_file
 from bonescan_utils.loading import load_file, load_scan, resolve
-from bonescan_utils.manifest import check_paths, is_phantom, lines_of, patient_key, read_manifest
+from bonescan_utils.manifest import assign_partitions, check_paths, is_phantom, lines_of, patient_key, read_manifest
 from bonescan_utils.problems import ManifestError, Problem
 from bonescan_utils.scan import VIEWS, Scan, ScanError, require_quality
 from bonescan_utils.workers import in_order
@@ -223,7 +223,18 @@ def check(path: str | Path, *, n_jobs: int = -1, progress: bool = True) -> list[
         problems.append(
             Problem(str(path), item["line"], item["scan_id"], column, item["file"], expected, item["next_step"])
         )
-    return sorted(problems, key=lambda problem: problem.line)
+    return sorted([*_refused_partitions(df), *problems], key=lambda problem: problem.line)
+
+
+def _refused_partitions(df: pd.DataFrame) -> list[Problem]:
+    """Returns why a study would not start on the partitions that are given; none if it draws them itself."""
+    if not (df["partition"] != "").any():
+        return []
+    try:
+        assign_partitions(df, seed=0)
+    except ManifestError as error:
+        return error.problems
+    return []
 
 
 def _on_disk(df: pd.DataFrame, root: Path) -> pd.Series:
