@@ -213,7 +213,7 @@ def check(path: str | Path, *, n_jobs: int = -1, progress: bool = True) -> list[
     root = Path(path).parent
     problems = check_paths(df, root)
     told = {problem.scan_id for problem in problems}
-    there = ~(is_phantom(df) & ~_on_disk(df, root)) & ~df["scan_id"].isin(list(told))
+    there = ~(is_phantom(df) & ~on_disk(df, root)) & ~df["scan_id"].isin(list(told))
     rows = df[there].reset_index(drop=True)
     quarantined = ingest(rows, root, n_jobs=n_jobs, progress=progress).quarantined
     for item in quarantined.to_dict("records"):
@@ -237,7 +237,7 @@ def _refused_partitions(df: pd.DataFrame) -> list[Problem]:
     return []
 
 
-def _on_disk(df: pd.DataFrame, root: Path) -> pd.Series:
+def on_disk(df: pd.DataFrame, root: Path) -> pd.Series:
     """Tells for each row whether all files that it names exist."""
     pairs = zip(df["anterior"], df["posterior"], strict=True)
     there = [all((root / given).exists() for given in pair if given) for pair in pairs]
@@ -254,5 +254,5 @@ def describe(df: pd.DataFrame, root: str | Path) -> str:
     partitions = df["partition"].value_counts()
     given = [f"{partitions[name]:,} {name}" for name in ("train", "tuning", "test") if name in partitions]
     parts.append(" / ".join(given) if given else "no partitions given")
-    absent = int((is_phantom(df) & ~_on_disk(df, Path(root))).sum())
+    absent = int((is_phantom(df) & ~on_disk(df, Path(root))).sum())
     return ", ".join(parts) + (f"; {absent:,} phantom files will be made on demand" if absent else "")

@@ -56,7 +56,7 @@ def _is_resident_number(cell: str) -> bool:
 
 
 _PERSONAL = "It identifies a person: replace it by a pseudonym (`bonescan ingest` makes them)."
-_UNLABELLED = "This manifest has no labels yet: they come from reports and image review."
+_UNLABELLED = "This manifest has no labels yet: `bonescan review`, then `bonescan adjudicate` make them."
 
 
 @dataclass(frozen=True)

@@ -145,7 +145,7 @@ def _read(journal: Journal, examined: Any, n_jobs: int, progress: bool) -> None:
     """Reads the files that have no record yet, page by page: the paths of all are not held at once."""
     n = journal.n_pending()
     jobs = 1 if n < SERIAL_BELOW else n_jobs
-    with tqdm(desc="Reading files", total=n, disable=not progress, unit="file") as bar:
+    with tqdm(desc="Reading files", total=n, disable=not (progress and n), unit="file") as bar:
         for paths in journal.pending():
             records = in_order(examined, paths, label="", n_jobs=jobs, progress=False)
             for at, (path, record) in enumerate(zip(paths, records, strict=True), start=1):
