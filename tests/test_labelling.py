@@ -76,6 +76,8 @@ def test_sentences_that_came_later_keep_their_labels(lexicon: Lexicon) -> None:
         ("Degenerative changes in both knees.", "none", "Degenerative"),
         ("Both kidneys are seen.", "none", ""),
         ("전이를 배제할 수 없음", "uncertain", "배제할 수 없"),
+        ("골전이 배제 요함", "uncertain", "배제 요함"),
+        ("골전이 배제가 필요함", "uncertain", "배제가 필요"),
         ("전이를 시사하는 소견 없음", "negative", "없"),
         ("이전과 변화 없는 다발성 골전이", "positive", "변화 없"),
         ("병변의 호전이 있음.", "none", ""),
