@@ -19,6 +19,7 @@ from bonescan_utils.ingest.outcome import (
     check_target,
     default_quarantine,
     file_flow,
+    flow_files,
     remove_leftovers,
     write_aside,
 )
@@ -101,8 +102,8 @@ def ingest_folder(
     name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     journal = Journal(key_file.with_name(f"{key_file.name}.{name}.journal"), identity)
     try:
-        flow = manifest.with_name(f"{manifest.stem}_flow.csv")
-        _note(journal, walk(root, without=(out / IMAGES, manifest, quarantine, flow, key_file)), out, Pseudonyms(key))
+        own = (out / IMAGES, manifest, quarantine, *flow_files(manifest), key_file)
+        _note(journal, walk(root, without=own), out, Pseudonyms(key))
         _read(journal, partial(examine, root=root.resolve(), out=out.resolve(), key=key), n_jobs, progress)
         _pair(journal)
         outcome = _written(journal, _link(journal.scans, told), manifest, quarantine, n_reports=len(told))
