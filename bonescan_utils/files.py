@@ -67,10 +67,11 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
     The temporary name ends in the name of `path`, so a writer that looks at suffixes works.
 
     Raises:
-        OSError: A full disk (or quota) is reported with the path and the bytes free there.
+        OSError: A full disk (or quota) is reported with the path and the bytes free there; a folder in the place of
+            the file, or a file in the place of its folder, as such.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder_of(path)
     part = temporary(path)
     try:
         yield part
@@ -84,6 +85,16 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _make_folder_of(path: Path) -> None:
+    """Makes the folder of a file that is to be written; says so where the file or the folder cannot be one."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder; name a file in it", str(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(errno.ENOTDIR, "its folder is a file; name another place", str(path)) from None
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:

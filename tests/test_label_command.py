@@ -91,6 +91,8 @@ def test_a_lexicon_of_ones_own(tmp_path: Path) -> None:
         (["reports.csv", "--text-column", "report", "--out", "x.csv"], "'report' is not in the reports; they have:"),
         (["reports.csv", "--lexicon", "absent.yaml", "--out", "x.csv"], "absent.yaml: cannot be read"),
         (["reports.csv", "--out", "reports.csv"], "it is the file of the reports"),
+        (["reports.csv", "--out", "."], "a folder; name a file in it"),
+        (["reports.csv", "--out", "reports.csv/x.csv"], "its folder is a file; name another place"),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_written(
