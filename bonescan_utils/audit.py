@@ -1,8 +1,8 @@
 """Audit: what would make a study's numbers too good: leaks, labels that contradict, scanners that tell the label.
 
 Every finding has a severity. `leak`: a test scan is, or may be, known from training: training refuses to start.
-`conflict`: one image with two labels: it refuses as well. `warning`: a shortcut or a drift to look at. `hint`: maybe
-one patient under two ids.
+`conflict`: one image with two labels: it refuses as well. `warning`: a shortcut or a drift to look at, or a scan that
+cannot be read. `hint`: maybe one patient under two ids.
 """
 
 from __future__ import annotations
@@ -95,6 +95,7 @@ def audit(
         *_two_labels(told),
         *_shortcuts(associations),
         *_drifts(counts),
+        *_unread(prints),
         *_hints(told),
     ]
     table = pd.DataFrame(findings, columns=pd.Index(FINDING_COLUMNS))
@@ -169,6 +170,13 @@ def _pairs(df: pd.DataFrame, prints: pd.DataFrame) -> Iterator[dict[str, str]]:
             where = f", in {a['partition']} and {b['partition']}" if a["partition"] and apart else ""
             severity = "leak" if apart or exact else "warning"
             yield _finding(severity, "duplicates", f"{like} under two patients{where}", **ids)
+
+
+def _unread(prints: pd.DataFrame) -> Iterator[dict[str, str]]:
+    """Finds scans that were compared with nothing, because they could not be read."""
+    for row in prints[prints["fault"] != ""].to_dict("records"):
+        text = f"it cannot be read ({row['fault'].replace('_', ' ')}) and was not compared: see bonescan check"
+        yield _finding("warning", "unread", text, scan=row["scan_id"])
 
 
 def _labels_differ(a: dict[Any, Any], b: dict[Any, Any]) -> bool:

@@ -91,7 +91,7 @@ _MEMORY = (errno.ENOMEM,)
 _MEMORY_ERRORS = frozenset(
     {"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError", "TerminatedWorkerError", "KernelKilled"}
 )
-_NOT_ALLOWED = (PermissionError,)
+_NOT_ALLOWED = (PermissionError, IsADirectoryError, NotADirectoryError)
 
 
 def _traceback_kept(error: Exception) -> str:

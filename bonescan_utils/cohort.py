@@ -13,7 +13,7 @@ import pandas as pd
 
 from bonescan_utils.files import sha256_file
 from bonescan_utils.loading import load_file, load_scan, resolve
-from bonescan_utils.manifest import check_paths, is_phantom, lines_of, patient_key, read_manifest
+from bonescan_utils.manifest import assign_partitions, check_paths, is_phantom, lines_of, patient_key, read_manifest
 from bonescan_utils.problems import ManifestError, Problem
 from bonescan_utils.scan import VIEWS, Scan, ScanError, require_quality
 from bonescan_utils.workers import in_order
@@ -161,12 +161,13 @@ def _set_aside_copies(rows: list[dict[str, Any]], outcomes: list[dict[str, Any]]
         one_patient = len({patient_key(rows[at]["patient_id"]) for at in group}) == 1
         ids = [str(rows[at]["scan_id"]) for at in group]
         for at in group[1:] if one_patient else group if len(group) > 1 else []:
-            others = ", ".join(other for other in ids if other != str(rows[at]["scan_id"]))
+            others = ", ".join(other for other in ids if other != str(rows[at]["scan_id"]))[:100]
+            told = f"{ids[0][:100]}, which is used." if one_patient else f"{others}, of another patient."
             outcomes[at] = {
                 "scan_id": rows[at]["scan_id"],
                 "file": rows[at]["anterior"] or rows[at]["posterior"],
                 "code": "copy" if one_patient else "shared_pixels",
-                "reason": f"the same pixels as scan {others[:100]}" + ("." if one_patient else ", of another patient."),
+                "reason": f"the same pixels as scan {told}",
                 "next_step": "Drop the copy." if one_patient else "Find out whose scan it is.",
             }
 
@@ -212,7 +213,7 @@ def check(path: str | Path, *, n_jobs: int = -1, progress: bool = True) -> list[
     root = Path(path).parent
     problems = check_paths(df, root)
     told = {problem.scan_id for problem in problems}
-    there = ~(is_phantom(df) & ~_on_disk(df, root)) & ~df["scan_id"].isin(list(told))
+    there = ~(is_phantom(df) & ~on_disk(df, root)) & ~df["scan_id"].isin(list(told))
     rows = df[there].reset_index(drop=True)
     quarantined = ingest(rows, root, n_jobs=n_jobs, progress=progress).quarantined
     for item in quarantined.to_dict("records"):
@@ -222,10 +223,21 @@ def check(path: str | Path, *, n_jobs: int = -1, progress: bool = True) -> list[
         problems.append(
             Problem(str(path), item["line"], item["scan_id"], column, item["file"], expected, item["next_step"])
         )
-    return sorted(problems, key=lambda problem: problem.line)
+    return sorted([*_refused_partitions(df), *problems], key=lambda problem: problem.line)
 
 
-def _on_disk(df: pd.DataFrame, root: Path) -> pd.Series:
+def _refused_partitions(df: pd.DataFrame) -> list[Problem]:
+    """Returns why a study would not start on the partitions that are given; none if it draws them itself."""
+    if not (df["partition"] != "").any():
+        return []
+    try:
+        assign_partitions(df, seed=0)
+    except ManifestError as error:
+        return error.problems
+    return []
+
+
+def on_disk(df: pd.DataFrame, root: Path) -> pd.Series:
     """Tells for each row whether all files that it names exist."""
     pairs = zip(df["anterior"], df["posterior"], strict=True)
     there = [all((root / given).exists() for given in pair if given) for pair in pairs]
@@ -242,5 +254,5 @@ def describe(df: pd.DataFrame, root: str | Path) -> str:
     partitions = df["partition"].value_counts()
     given = [f"{partitions[name]:,} {name}" for name in ("train", "tuning", "test") if name in partitions]
     parts.append(" / ".join(given) if given else "no partitions given")
-    absent = int((is_phantom(df) & ~_on_disk(df, Path(root))).sum())
+    absent = int((is_phantom(df) & ~on_disk(df, Path(root))).sum())
     return ", ".join(parts) + (f"; {absent:,} phantom files will be made on demand" if absent else "")

@@ -22,13 +22,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bonescan_utils.decoding import CsvError, decoded
 from bonescan_utils.temporaries import temporary
 
 if TYPE_CHECKING:  # loaded where a table is made: a command that reads no table does not wait for it
     import pandas as pd
 
 MEND = "put cells with a comma or a line break in double quotes, and give each column its own name"
-MAX_CSV_BYTES = 1 << 30  # a manifest of a million scans has 0.3 GiB
 
 TEXT_COLUMNS = frozenset(
     """
@@ -44,17 +44,6 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u206
 _STARTS = r"[=+\-@\t\r\n\x00\uff1d\uff0b\uff0d\uff20]"  # the full-width = + - @ count where they are typed
 _FORMULA = re.compile(f"'*{_STARTS}")
 QUOTED_FORMULA = re.compile(f"'+{_STARTS}")
-
-
-class CsvError(ValueError):
-    """A CSV that cannot be read: the file, the `line` (from 1), and `what` is wrong."""
-
-    def __init__(self, path: str | Path, line: int, what: str) -> None:
-        super().__init__(path, line, what)  # all three, so that it survives the way back from a worker
-        self.line, self.what = line, what
-
-    def __str__(self) -> str:
-        return f"{self.args[0]}, line {self.line}: {self.what}"
 
 
 def safe_text(value: object, *, limit: int = 120) -> str:
@@ -78,10 +67,11 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
     The temporary name ends in the name of `path`, so a writer that looks at suffixes works.
 
     Raises:
-        OSError: A full disk (or quota) is reported with the path and the bytes free there.
+        OSError: A full disk (or quota) is reported with the path and the bytes free there; a folder in the place of
+            the file, or a file in the place of its folder, as such.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_folder_of(path)
     part = temporary(path)
     try:
         yield part
@@ -95,6 +85,16 @@ def write_atomic(path: str | Path) -> Iterator[Path]:
         raise
     finally:
         part.unlink(missing_ok=True)
+
+
+def _make_folder_of(path: Path) -> None:
+    """Makes the folder of a file that is to be written; says so where the file or the folder cannot be one."""
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder; name a file in it", str(path))
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise NotADirectoryError(errno.ENOTDIR, "its folder is a file; name another place", str(path)) from None
 
 
 def write_bytes(path: str | Path, data: bytes) -> None:
@@ -196,7 +196,7 @@ def parse_csv(path: str | Path) -> CsvText:
         CsvError: The file cannot be read as a table at all: absent, empty, not UTF-8, too large.
     """
     path = Path(path)
-    reader = csv.reader(io.StringIO(_decoded(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(decoded(path), newline=""), strict=True)
     header: list[str] = []
     table = CsvText(header, [], [])
     line = 1
@@ -214,26 +214,11 @@ def parse_csv(path: str | Path) -> CsvText:
         table.faults.append((line, f"{safe_text(error)}: look for a quote that is not closed"))
     if not header:
         raise CsvError(path, 1, "no header; expected comma-separated column names")
+    if len(header) == 1 and (found := re.search(r"[;|\t]", header[0])):
+        names = {";": "semicolons", "|": "bars", "\t": "tabs"}
+        mend = "save it with commas (in Excel the region's list separator decides)"
+        raise CsvError(path, 1, f"{names[found[0]]} between the columns; {mend}")
     return table
-
-
-def _decoded(path: Path) -> str:
-    """Returns the text of a CSV file, or says why it has none."""
-    try:
-        if not path.is_file():
-            raise CsvError(path, 1, "not a file; give a CSV file" if path.exists() else "no such file; check the path")
-        if path.stat().st_size > MAX_CSV_BYTES:
-            raise CsvError(path, 1, f"{path.stat().st_size:,} bytes; at most {MAX_CSV_BYTES:,} are read; split it")
-        data = path.read_bytes()
-    except OSError as error:
-        raise CsvError(path, 1, f"cannot be read ({error.strerror})") from error
-    if not data.strip():
-        raise CsvError(path, 1, "the file is empty; expected a header and rows")
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise CsvError(path, line, "not UTF-8 text; re-save the table as 'CSV UTF-8'") from error
 
 
 def read_text_csv(path: str | Path) -> pd.DataFrame:

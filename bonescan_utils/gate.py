@@ -6,21 +6,10 @@ import os
 import stat
 from pathlib import Path
 
+from bonescan_utils.kinds import BEGINNING, kind_of
 from bonescan_utils.scan import ScanError
 
 MAX_FILE_BYTES = 512 << 20
-
-_KINDS = (
-    (b"\x89PNG\r\n\x1a\n", "png", "a PNG image"),
-    (b"II*\x00", "tiff", "a TIFF image"),
-    (b"MM\x00*", "tiff", "a TIFF image"),
-    (b"\x93NUMPY", "npy", "a NumPy array"),
-    (b"\xff\xd8\xff", "jpeg", "a JPEG image"),
-    (b"PK\x03\x04", "zip", "a ZIP archive"),
-    (b"\x1f\x8b", "gzip", "a gzip archive"),
-    (b"%PDF", "pdf", "a PDF"),
-    (b"version https://git-lfs", "lfs", "a Git LFS pointer (the file itself was not fetched)"),
-)
 
 
 def check_file(path: str | Path) -> None:
@@ -48,20 +37,11 @@ def check_file(path: str | Path) -> None:
 
 
 def file_kind(path: str | Path) -> tuple[str, str]:
-    """Returns what a file holds, as a short word (`dicom`, `png`, `tiff`, `npy`, ...) and in words.
+    """Returns what a file holds, as a short word (see `kinds`) and in words.
 
     Raises:
         ScanError: See `check_file`.
     """
     check_file(path)
     with Path(path).open("rb") as stream:
-        start = stream.read(512)
-    if start[128:132] == b"DICM":
-        return "dicom", "a DICOM file"
-    for magic, kind, words in _KINDS:
-        if start.startswith(magic):
-            return kind, words
-    if start.lstrip()[:1] == b"<":
-        return "html", "an HTML or XML page"
-    text = all(byte in b"\t\r\n" or 32 <= byte < 127 for byte in start)
-    return ("text", "text") if text else ("unknown", "unknown content")
+        return kind_of(stream.read(BEGINNING))

@@ -6,6 +6,7 @@ whole numbers are read; nothing is scaled, inverted, or cut to fewer bits.
 
 from __future__ import annotations
 
+import re
 import warnings as python_warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -83,13 +84,20 @@ def refusing(path: Path) -> Iterator[None]:
             yield
     except ScanError as error:
         raise error.at(path) from None
-    except (Image.DecompressionBombError, MemoryError):
-        raise ScanError("too_large", f"the image claims more than {MAX_PIXELS:,} pixels", path=path) from None
+    except Image.DecompressionBombError as error:
+        found = re.search(r"[0-9]+", str(error))  # Pillow refuses before it tells the size in any other way
+        claim = f"{int(found[0]):,}" if found else "too many"
+        reason = f"the image claims {claim} pixels; at most {MAX_PIXELS:,} are read"
+        raise ScanError("too_large", reason, path=path) from None
+    except MemoryError:
+        raise ScanError("too_large", "the image takes more memory than one file may", path=path) from None
     except UnidentifiedImageError:
         raise ScanError("damaged", "the header of the image is damaged", path=path) from None
     except (OSError, SyntaxError, EOFError) as error:
-        code = "unreadable" if getattr(error, "errno", None) else "truncated"
-        raise ScanError(code, "the image cannot be read to its end", path=path, hint="Copy it again.") from None
+        if getattr(error, "errno", None):
+            raise ScanError("unreadable", "the image cannot be read", path=path, hint="Copy it again.") from None
+        reason = f"the image cannot be read to its end ({path.stat().st_size:,} bytes)"
+        raise ScanError("truncated", reason, path=path, hint="Copy it again.") from None
     except Exception as error:
         reason = f"the image is damaged ({type(error).__name__})"
         raise ScanError("damaged", reason, path=path, hint="Copy it again.") from None
@@ -147,16 +155,33 @@ def _grey_of_colour(array: np.ndarray, path: Path, warnings: list[str]) -> np.nd
 
 
 def _read_npy(path: Path) -> np.ndarray:
-    """Returns the array of an NPY file, its header checked before memory is asked for; no pickles."""
+    """Returns the array of an NPY file, its header checked against the file before memory is asked for; no pickles."""
     try:
-        mapped = np.load(path, mmap_mode="r", allow_pickle=False)
-    except ValueError as error:
-        if any(words in str(error) for words in ("Object arrays", "Python objects", "pickled (object)")):
-            raise ScanError("pickle", "a NumPy file of Python objects; expected numbers") from None
-        raise ScanError("truncated", "the array is shorter than its header says", hint="Copy it again.") from None
-    if mapped.ndim != 2:
-        raise ScanError("matrix", f"an array of shape {mapped.shape}; expected (rows, columns)")
-    check_matrix(*mapped.shape)
-    if mapped.dtype.kind in "ui" and mapped.offset + mapped.nbytes != path.stat().st_size:
-        raise ScanError("damaged", "the array is longer than its header says", hint="Copy it again.")
-    return np.array(mapped)
+        shape, dtype, start = _npy_header(path)
+    except ValueError:
+        raise ScanError("damaged", "the header of the array is damaged", hint="Copy it again.") from None
+    if dtype.hasobject:
+        raise ScanError("pickle", "a NumPy file of Python objects; expected numbers")
+    if len(shape) != 2:
+        raise ScanError("matrix", f"an array of shape {shape}; expected (rows, columns)")
+    check_matrix(*shape)
+    found, wanted = path.stat().st_size, start + shape[0] * shape[1] * dtype.itemsize
+    if found != wanted:
+        code = "truncated" if found < wanted else "damaged"
+        raise ScanError(code, f"{found:,} bytes; its header says {wanted:,}", hint="Copy it again.")
+    return np.load(path, allow_pickle=False)
+
+
+def _npy_header(path: Path) -> tuple[tuple[int, ...], np.dtype, int]:
+    """Returns shape, type and first byte of the data of an NPY file.
+
+    Raises:
+        ValueError: The header is none, or of a version that is for arrays with named fields.
+    """
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    with path.open("rb") as stream:
+        version = np.lib.format.read_magic(stream)
+        if version not in readers:
+            raise ValueError(version)
+        shape, _, dtype = readers[version](stream)
+        return shape, dtype, stream.tell()

@@ -68,7 +68,8 @@ def read_manifest(path: str | Path, *, labelled: bool = True) -> pd.DataFrame:
     try:
         table = parse_csv(path)
     except CsvError as error:
-        raise ManifestError([Problem(str(path), error.line, expected="a CSV table", hint=error.what)]) from None
+        hint = f"{error.what[0].upper()}{error.what[1:]}."
+        raise ManifestError([Problem(str(path), error.line, expected="a CSV table", hint=hint)]) from None
     problems = list(check_table(str(path), table, labelled=labelled))
     if problems:
         raise ManifestError(sorted(problems, key=lambda problem: problem.line))

@@ -56,7 +56,7 @@ def _is_resident_number(cell: str) -> bool:
 
 
 _PERSONAL = "It identifies a person: replace it by a pseudonym (`bonescan ingest` makes them)."
-_UNLABELLED = "This manifest has no labels yet: they come from reports and image review."
+_UNLABELLED = "This manifest has no labels yet: `bonescan review`, then `bonescan adjudicate` make them."
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,10 @@ def check_table(file: str, table: CsvText, *, labelled: bool = True) -> Iterator
 
     A column of labels that is blank throughout is one problem, or none if the table need not be `labelled`.
     """
+    if not set(table.header) & set(RULES):
+        expected, hint = f"the columns {', '.join(COLUMNS)}", "Their names stand in the first line."
+        yield Problem(file, 1, value=", ".join(table.header), expected=expected, hint=hint)
+        return
     yield from _check_header(file, table.header)
     for line, what in table.faults:
         yield Problem(
@@ -158,9 +162,6 @@ def check_table(file: str, table: CsvText, *, labelled: bool = True) -> Iterator
 def _check_header(file: str, header: list[str]) -> Iterator[Problem]:
     missing = [name for name in COLUMNS if name not in header]
     found = ", ".join(header)
-    if len(header) == 1 and re.search(r"[;\t|]", header[0]):
-        yield Problem(file, 1, value=found, expected="commas between the columns", hint="Save it as CSV UTF-8.")
-        return
     for name in missing:
         yield Problem(file, 1, column=name, expected="this column", hint=f"The columns are: {found}")
     for name in dict.fromkeys(header):

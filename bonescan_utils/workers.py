@@ -71,7 +71,7 @@ def in_order(
         WorkerError: The cluster cannot be reached, or loses the work.
     """
     found = _over_cluster(function, items) if scheduler() else _over_cores(function, items, n_jobs)
-    yield from tqdm(found, label, len(items), disable=not progress, unit=unit)
+    yield from tqdm(found, label, len(items), disable=not (progress and len(items)), unit=unit)
 
 
 def run_all(

@@ -93,11 +93,27 @@ def test_a_patient_in_two_partitions_however_written(tmp_path: Path) -> None:
     assert found(df, tmp_path) == [("leak", "partitions"), ("warning", "labels")]
 
 
-def test_files_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_are_told_and_stop_no_run_but_the_command_is_not_clean(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     df = cohort(tmp_path)
     (tmp_path / "2_posterior.png").unlink()
-    told = audit(df, tmp_path, n_jobs=1, progress=False)
-    assert (told.compared, told.unread) == (5, 1) and told.findings.empty
+    told = require_no_leak(df, tmp_path, n_jobs=1, progress=False)
+    assert (told.compared, told.unread) == (5, 1)
+    assert told.findings[["severity", "check", "scan_id"]].to_numpy().tolist() == [["warning", "unread", "s2"]]
+    write_manifest(tmp_path / "m.csv", df)
+    assert main(["audit", str(tmp_path / "m.csv"), "--jobs", "1"]) == 2
+    assert "warning: s2: it cannot be read (absent) and was not compared" in capsys.readouterr().out
+
+
+def test_phantoms_that_are_not_made_yet_are_no_fault(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    df = cohort(tmp_path).assign(phantom_seed=["7"] * 5 + [""], phantom_index="1")
+    for name in ("0_anterior.png", "0_posterior.png"):
+        (tmp_path / name).unlink()
+    write_manifest(tmp_path / "m.csv", df)
+    assert main(["audit", str(tmp_path / "m.csv"), "--jobs", "1"]) == 0
+    said = capsys.readouterr().out
+    assert "5 scans compared, 0 could not be read" in said and "1 phantoms are not made yet" in said
 
 
 def test_hints_of_one_patient_under_two_ids(tmp_path: Path) -> None:
@@ -117,7 +133,7 @@ def test_a_scanner_that_tells_the_label_and_a_site_with_other_counts(tmp_path: P
     df["scanner"] = ["x"] * 27 + ["y"] * 3 + ["x"] * 3 + ["y"] * 27
     df["site"] = ["a"] * 45 + ["b"] * 15
     df["counts_anterior"] = [1_000_000 + at for at in range(45)] + [2_000_000] * 15
-    told = audit(df, tmp_path, n_jobs=1, progress=False)
+    told = audit(df, tmp_path, images=df["scan_id"] == "", n_jobs=1, progress=False)
     assert [row["check"] for row in told.findings.to_dict("records")] == ["shortcut", "shortcut", "count_level"]
     scanner = told.associations.set_index("column").loc["scanner"]
     assert scanner["largest_share_gap"] == pytest.approx(0.8) and scanner["shortcut"]

@@ -16,6 +16,7 @@ import pydicom
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from PIL import Image
 from pydicom import uid
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
@@ -477,6 +478,14 @@ def test_parallel_gives_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert (tmp_path / "one/m.csv").read_bytes() == (tmp_path / "two/m.csv").read_bytes()
 
 
+def test_what_an_ingest_wrote_into_the_folder_is_no_input_of_the_next(tmp_path: Path) -> None:
+    root = tmp_path / "pacs"
+    siemens_ecam(root / "x", 1, patient="A")
+    command = ["ingest", str(root), "--out", str(root / "m.csv"), "--key", str(tmp_path / "k/k")]
+    assert main(command) == main(command) == 0
+    assert read_csv(root / "m_flow.csv")["n"].tolist() == [1, 1, 1, 1] and (root / "m_flow.png").exists()
+
+
 def test_a_manifest_that_was_worked_on_is_not_overwritten(tmp_path: Path) -> None:
     root, out = tmp_path / "pacs", tmp_path / "out"
     siemens_ecam(root / "x", 1, patient="A")
@@ -492,6 +501,7 @@ def test_exit_codes_and_messages(tmp_path: Path, capsys: pytest.CaptureFixture[s
     command = ["ingest", str(tmp_path / "pacs"), "--out", str(tmp_path / "out/m.csv"), "--key", str(tmp_path / "k/k")]
     assert main(command) == 0
     assert "1 files: 1 used, 0 quarantined, 0 ignored." in capsys.readouterr().out
+    assert Image.open(tmp_path / "out/m_flow.png").width > 500
     (tmp_path / "pacs/bad").touch()
     assert main(command) == 2
     assert main(["check", str(tmp_path / "out/m.csv")]) == 2

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 from conftest import SmallCohort
+from PIL import Image
 
 from bonescan_utils import cli
 from bonescan_utils.files import read_text_csv
+from bonescan_utils.labelling import notebook
 
 HEADER = ["report_id", "label", "cue", "span_start", "span_end", "sentence"]
 
@@ -49,6 +51,15 @@ def test_explain_says_why_without_the_text(tmp_path: Path, capsys: pytest.Captur
     assert "Kim" not in said and "lesion" not in said
 
 
+def test_explain_names_a_benign_finding_where_nothing_else_is_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reports = write_reports(tmp_path, ["Degenerative changes in knees.", "퇴행성 변화"])
+    assert cli.main(["label", str(reports), "--explain", "--out", str(tmp_path / "x.csv")]) == 0
+    said = capsys.readouterr().out
+    assert "findings, characters 0-12: none (a benign finding)" in said and "characters 0-3: none" in said
+
+
 def test_a_spreadsheet_runs_nothing_of_a_report(tmp_path: Path) -> None:
     texts = [
         '=HYPERLINK("http://x","no metastasis")',
@@ -80,7 +91,8 @@ def test_a_lexicon_of_ones_own(tmp_path: Path) -> None:
         (["reports.csv", "--text-column", "report", "--out", "x.csv"], "'report' is not in the reports; they have:"),
         (["reports.csv", "--lexicon", "absent.yaml", "--out", "x.csv"], "absent.yaml: cannot be read"),
         (["reports.csv", "--out", "reports.csv"], "it is the file of the reports"),
-        (["cp949.csv", "--out", "x.csv"], "re-save the table as 'CSV UTF-8'"),
+        (["reports.csv", "--out", "."], "a folder; name a file in it"),
+        (["reports.csv", "--out", "reports.csv/x.csv"], "its folder is a file; name another place"),
     ],
 )
 def test_bad_input_is_told_and_nothing_is_written(
@@ -88,7 +100,6 @@ def test_bad_input_is_told_and_nothing_is_written(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     write_reports(tmp_path, ["Bone metastasis."])
-    Path("cp949.csv").write_bytes("text\n골전이\n".encode("cp949"))
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     assert cli.main(["label", *options]) == 2
     assert words in capsys.readouterr().err
@@ -105,6 +116,29 @@ def test_review_writes_a_notebook_for_the_reader(small_cohort: SmallCohort, caps
     ]
     assert samples[0] == samples[1] and samples[0].count("s0") == 3
     assert "3 scans for reader A" in capsys.readouterr().out and not (folder / "readings.csv").exists()
+
+
+def test_a_manifest_without_labels_as_ingest_makes_it_can_be_reviewed(small_cohort: SmallCohort) -> None:
+    table = read_text_csv(small_cohort.manifest).assign(metastasis="", pixel_mm_row="2.4", pixel_mm_column="1.2")
+    table.to_csv(small_cohort.manifest, index=False)
+    assert cli.main(["review", str(small_cohort.manifest), "--no-open", "--reader", "A", "--sample", "3"]) == 0
+    names: dict[str, object] = {}
+    for cell in (1, 2):
+        exec(source(small_cohort.root / "review/review_A.ipynb", cell), names)
+    panel = notebook.manifest_panel(small_cohort.manifest, log=small_cohort.root / "log.csv", reader="A")
+    assert len(panel.order) == 8 and panel.shown
+
+
+def test_the_panel_takes_the_pixel_size_that_the_manifest_states(small_cohort: SmallCohort, tmp_path: Path) -> None:
+    scan_id, row = "s0000", {"anterior": "a.png", "posterior": "", "sha256_anterior": "", "sha256_posterior": ""}
+    Image.fromarray(small_cohort.scans[scan_id].views[0].counts).save(small_cohort.root / "a.png")  # 128 x 32
+    table = read_text_csv(small_cohort.manifest).query("scan_id == @scan_id").assign(**row)
+    widths = []
+    for wide in ("2.4", "1.2"):
+        table.assign(pixel_mm_row="2.4", pixel_mm_column=wide).to_csv(small_cohort.root / "m.csv", index=False)
+        panel = notebook.manifest_panel(small_cohort.root / "m.csv", log=tmp_path / "log.csv", reader="A")
+        widths.append(int(panel.pictures["anterior"].layout.width.removesuffix("px")))
+    assert widths[0] == pytest.approx(2 * widths[1], abs=1)
 
 
 def source(path: Path, cell: int) -> str:

@@ -76,6 +76,8 @@ def test_sentences_that_came_later_keep_their_labels(lexicon: Lexicon) -> None:
         ("Degenerative changes in both knees.", "none", "Degenerative"),
         ("Both kidneys are seen.", "none", ""),
         ("전이를 배제할 수 없음", "uncertain", "배제할 수 없"),
+        ("골전이 배제 요함", "uncertain", "배제 요함"),
+        ("골전이 배제가 필요함", "uncertain", "배제가 필요"),
         ("전이를 시사하는 소견 없음", "negative", "없"),
         ("이전과 변화 없는 다발성 골전이", "positive", "변화 없"),
         ("병변의 호전이 있음.", "none", ""),
@@ -264,32 +266,6 @@ def test_a_hospital_adds_and_changes_phrases_without_code(tmp_path: Path) -> Non
     for text, labels in changed.items():
         assert (label_report(text, theirs).label, label_report(text, ours).label) == labels
     assert ours.sha256 != theirs.sha256 == load_lexicon().sha256
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("targets: [no", "not YAML"),
-        ("- a", "expected a mapping"),
-        ("target: [x]", "'target': expected one of targets"),
-        ("targets: x", "targets: found str; expected a list"),
-        ("targets: [yes]", "item 1: found 'True'; expected text; put it in quotes"),
-        ("targets: ['... x']", "words at both ends"),
-        ("targets: ['']", "expected 1 to 120"),
-        ("cues: [{means: maybe, direction: up, window: 99, phrases: [x]}]", "means: found 'maybe'"),
-        ("cues: [{means: positive, phrases: [x]}]", "group 1: expected means, direction, window and phrases"),
-        ("cues: [{means: positive, direction: both, window: true, phrases: []}]", "window: found 'True'"),
-        ("sections: {summary: [x]}", "sections: expected only impression, findings, history"),
-        ("a: &a [x]\ntargets: *a", "without aliases"),
-        ("!!python/object/apply:os.system ['true']", "not YAML"),
-        ("[" * 5000, "not YAML"),
-    ],
-)
-def test_a_lexicon_that_breaks_the_form_is_told_where(tmp_path: Path, text: str, said: str) -> None:
-    path = write_lexicon(tmp_path, text)
-    with pytest.raises(LexiconError, match=r"ours\.yaml") as caught:
-        load_lexicon(extra=[path])
-    assert said in str(caught.value) and len(str(caught.value)) < 2000
 
 
 def test_a_lexicon_that_is_not_there_and_a_language_nobody_wrote() -> None:

@@ -1,4 +1,4 @@
-"""The manifest: all faults at once, ids as text, whole patients in one partition."""
+"""The manifest: all faults at once (each of them: test_faults_tables), ids as text, whole patients in one partition."""
 
 from __future__ import annotations
 
@@ -121,17 +121,10 @@ def test_a_label_is_0_or_1_and_nothing_else(tmp_path: Path, label: str) -> None:
     ("column", "value"),
     [
         ("anterior", "../x.dcm"),
-        ("anterior", "a/../../x.dcm"),
-        ("anterior", "C:/x.dcm"),
-        ("anterior", "https://host/x.dcm"),
-        ("anterior", "a\\x.dcm"),
         ("anterior", "a\x00.dcm"),
         ("posterior", "/x.dcm"),
-        ("age", "-1"),
-        ("age", "forty"),
         ("age", "120.5"),
         ("sex", "f"),
-        ("partition", "validation"),
         ("scan_id", ""),
         ("scan_id", "a/b"),
         ("scan_id", ".."),
@@ -147,81 +140,6 @@ def test_a_cell_out_of_range_is_told(tmp_path: Path, column: str, value: str) ->
     rows[0][column] = value
     (text,) = problems_of(save(tmp_path / "m.csv", rows))
     assert column in text and "line 2" in text and "\x1b" not in text and "\x00" not in text
-
-
-def test_header_faults(tmp_path: Path) -> None:
-    rows = make_rows(2)
-    without = [name for name in COLUMNS if name not in ("metastasis", "sex")]
-    for row in rows:
-        row.pop("metastasis"), row.pop("sex")
-    texts = problems_of(save(tmp_path / "m.csv", rows, without))
-    assert ["column metastasis" in texts[0], "column sex" in texts[1], len(texts)] == [True, True, 2]
-    lines = save(tmp_path / "n.csv", make_rows(1)).read_text().splitlines()
-    (tmp_path / "d.csv").write_text(f"{lines[0]},site\n{lines[1]},x\n")
-    assert "2 times" in problems_of(tmp_path / "d.csv")[0]
-    (tmp_path / "e.csv").write_text(f"{lines[0]},\n{lines[1]},\n")
-    assert "a name for every column" in problems_of(tmp_path / "e.csv")[0]
-    (tmp_path / "p.csv").write_text(f"{lines[0]},Patient_Name\n{lines[1]},Kim\n")
-    (text,) = problems_of(tmp_path / "p.csv")
-    assert "identifies a person" in text and "Kim" not in text
-
-
-@pytest.mark.parametrize(
-    ("content", "says"),
-    [
-        (None, "no such file"),
-        (b"", "empty"),
-        (",".join(COLUMNS).encode(), "at least one scan"),
-        (";".join(COLUMNS).encode() + b"\n" + b";" * 13 + b"\n", "commas between the columns"),
-        ("\t".join(COLUMNS).encode() + b"\n", "commas between the columns"),
-        ("site\n전이\n".encode("cp949"), "UTF-8"),
-        (",".join(COLUMNS).encode() + b'\ns1,P1,"x\n', "closed quotes"),
-    ],
-)
-def test_a_file_that_is_no_table(tmp_path: Path, content: bytes | None, says: str) -> None:
-    path = tmp_path / "m.csv"
-    if content is not None:
-        path.write_bytes(content)
-    assert any(says in text for text in problems_of(path))
-
-
-def test_every_ragged_row_is_told_beside_the_other_faults(tmp_path: Path) -> None:
-    rows = make_rows(4)
-    rows[3]["sex"] = "x"
-    lines = save(tmp_path / "m.csv", rows).read_text().splitlines()
-    lines[1] += ",extra"
-    lines[3] = "s,P"
-    (tmp_path / "m.csv").write_text("\n".join(lines))
-    texts = problems_of(tmp_path / "m.csv")
-    assert [("line 2" in texts[0]), ("line 4" in texts[1]), ("line 5" in texts[2]), len(texts)] == [
-        1,
-        1,
-        1,
-        3,
-    ]
-
-
-def test_a_patient_in_two_partitions_is_found_by_case_space_and_width(tmp_path: Path) -> None:
-    rows = make_rows(4)
-    for row, patient, part in zip(
-        rows, ("p01", "P01", "Ｐ０１", "P02"), ("train", "test", "tuning", "test"), strict=True
-    ):  # fmt: skip
-        row |= {"patient_id": patient, "partition": part}
-    texts = problems_of(save(tmp_path / "m.csv", rows))
-    assert len(texts) == 2
-    assert all("one partition" in text and "See also line 2" in text for text in texts)
-
-
-def test_partly_given_partitions_a_file_named_twice_and_one_content_twice(tmp_path: Path) -> None:
-    rows = make_rows(4)
-    rows[0]["partition"] = "train"
-    rows[2]["posterior"] = "scans/./s0001.dcm"
-    rows[1]["sha256_anterior"] = rows[3]["sha256_anterior"] = "a" * 64
-    texts = problems_of(save(tmp_path / "m.csv", rows))
-    assert len(texts) == 3
-    assert "in every row or in none" in texts[0] and "3 are blank" in texts[0]
-    assert "a file that no other row names" in texts[1] and "line 4" in texts[1]
-    assert "a content that no other row has" in texts[2] and "line 5" in texts[2]
 
 
 def test_one_two_frame_file_may_stand_in_both_columns(tmp_path: Path) -> None:
@@ -419,10 +337,3 @@ def test_without_labels_blank_cells_are_missing_and_the_others_numbers(tmp_path:
     assert label.dropna().tolist() == [0, 0]
     with pytest.raises(ManifestError, match="metastasis"):
         read_manifest(tmp_path / "m.csv")
-
-
-def test_all_files_absent_hints_at_the_root(tmp_path: Path) -> None:
-    problems = check_paths(make_table(3), tmp_path)
-    assert len(problems) == 4
-    hint = f"All 3 files are absent: is {tmp_path} the right folder?"
-    assert problems[0] == Problem(str(tmp_path), expected="paths relative to the folder of the manifest", hint=hint)

@@ -20,10 +20,14 @@ def add(commands: Commands) -> None:
 
 def _audit(options: argparse.Namespace) -> int:
     from bonescan_utils.audit import audit, write_audit
-    from bonescan_utils.manifest import read_manifest
+    from bonescan_utils.cohort import on_disk
+    from bonescan_utils.manifest import is_phantom, read_manifest
 
-    df = read_manifest(options.manifest, labelled=False)
-    found = audit(df, options.manifest.parent, n_jobs=options.jobs)
+    df, root = read_manifest(options.manifest, labelled=False), options.manifest.parent
+    unmade = is_phantom(df) & ~on_disk(df, root)
+    found = audit(df, root, images=~unmade, n_jobs=options.jobs)
     print(found)
+    if unmade.any():
+        print(f"{int(unmade.sum()):,} phantoms are not made yet and were not compared.")
     print("Written: " + ", ".join(path.name for path in write_audit(found, options.manifest)))
-    return BAD_INPUT if len(found.stops) else OK
+    return BAD_INPUT if len(found.stops) or found.unread else OK

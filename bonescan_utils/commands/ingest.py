@@ -47,5 +47,17 @@ def _ingest(options: argparse.Namespace) -> int:
         outcome = ingest_layout(
             options.folder, options.out, layout=layout, quarantine=options.quarantine, n_jobs=options.jobs
         )
+    _draw_flow(options.out)
     print(outcome)
     return BAD_INPUT if outcome.set_aside or not outcome.scans else OK
+
+
+def _draw_flow(manifest: Path) -> None:
+    """Draw the flow of files beside its table."""
+    from bonescan_utils.files import read_csv
+    from bonescan_utils.flow import plot_flow
+    from bonescan_utils.ingest.outcome import flow_files
+    from bonescan_utils.style import save_figure
+
+    table, picture = flow_files(manifest)
+    save_figure(plot_flow(read_csv(table)), picture.with_suffix(""), formats=("png",))

@@ -19,6 +19,7 @@ from bonescan_utils.ingest.outcome import (
     check_target,
     default_quarantine,
     file_flow,
+    flow_files,
     remove_leftovers,
     write_aside,
 )
@@ -27,6 +28,7 @@ from bonescan_utils.ingest.reports import Report, days_between, link_reports, re
 from bonescan_utils.ingest.scans import COPY, SHARED, Scans
 from bonescan_utils.ingest.table import HEADER, scan_id_of, study_days
 from bonescan_utils.ingest.walk import IGNORED, Found, walk
+from bonescan_utils.labelling.engine import LABELS
 from bonescan_utils.long_tables import write_rows
 from bonescan_utils.manifest import write_manifest_rows
 from bonescan_utils.problems import ManifestError, Problem
@@ -49,6 +51,10 @@ _REPORT_REASONS = {
     "report_unlinked": ("no scan has its number, or its patient and date.", "Is the study in the folder?"),
     "report_ambiguous": ("several scans fit it.", "Add the accession number."),
     "report_second": ("the scan has another report already.", "Keep the final report only."),
+}
+_CELL_REASONS = {
+    "report_date": ("its date is no day up to today; it is not used.", "Write dates as 2021-03-15."),
+    "report_label": (f"its label is none of {', '.join(LABELS)}; it is not used.", "Use `bonescan label`."),
 }
 
 
@@ -96,12 +102,11 @@ def ingest_folder(
     name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
     journal = Journal(key_file.with_name(f"{key_file.name}.{name}.journal"), identity)
     try:
-        flow = manifest.with_name(f"{manifest.stem}_flow.csv")
-        _note(journal, walk(root, without=(out / IMAGES, manifest, quarantine, flow, key_file)), out, Pseudonyms(key))
+        own = (out / IMAGES, manifest, quarantine, *flow_files(manifest), key_file)
+        _note(journal, walk(root, without=own), out, Pseudonyms(key))
         _read(journal, partial(examine, root=root.resolve(), out=out.resolve(), key=key), n_jobs, progress)
         _pair(journal)
-        unlinked = _link(journal.scans, told)
-        outcome = _written(journal, unlinked, manifest, quarantine, n_reports=len(told))
+        outcome = _written(journal, _link(journal.scans, told), manifest, quarantine, n_reports=len(told))
         _write_links(journal, key_file.with_name(f"{key_file.name}.{name}.links.csv"))
         return outcome
     finally:
@@ -141,7 +146,7 @@ def _read(journal: Journal, examined: Any, n_jobs: int, progress: bool) -> None:
     """Reads the files that have no record yet, page by page: the paths of all are not held at once."""
     n = journal.n_pending()
     jobs = 1 if n < SERIAL_BELOW else n_jobs
-    with tqdm(desc="Reading files", total=n, disable=not progress, unit="file") as bar:
+    with tqdm(desc="Reading files", total=n, disable=not (progress and n), unit="file") as bar:
         for paths in journal.pending():
             records = in_order(examined, paths, label="", n_jobs=jobs, progress=False)
             for at, (path, record) in enumerate(zip(paths, records, strict=True), start=1):
@@ -173,26 +178,29 @@ def _pair(journal: Journal) -> None:
 
 
 def _link(scans: Scans, reports: list[Report]) -> list[tuple[Any, ...]]:
-    """Puts what reports tell into the rows; returns the rows of quarantine for the others."""
-    unlinked: list[tuple[Any, ...]] = []
+    """Puts what reports tell into the rows; returns the rows of quarantine for the others, and for cells not used."""
+    aside: list[tuple[Any, ...]] = []
     for report, scan, code in link_reports(scans, reports):
+        scan_id = scan.scan_id if scan else ""
+        aside += [("reports", report.row, scan_id, fault, *_CELL_REASONS[fault]) for fault in report.faults]
         if scan is None:
-            unlinked.append(("reports", report.row, "", code, *_REPORT_REASONS[code]))
+            aside.append(("reports", report.row, "", code, *_REPORT_REASONS[code]))
             continue
         days = days_between(scan, report)
         found = {"report_row": report.row, "report_label": report.label, "report_days": "" if days is None else days}
         scans.put(scan.scan_id, found | {"primary_cancer": report.primary})
-    return unlinked
+    return aside
 
 
 def _written(
-    journal: Journal, unlinked: list[tuple[Any, ...]], manifest: Path, quarantine: Path, *, n_reports: int
+    journal: Journal, of_reports: list[tuple[Any, ...]], manifest: Path, quarantine: Path, *, n_reports: int
 ) -> Outcome:  # fmt: skip
     """Writes the tables and counts what they hold."""
     tally = journal.tally()
     n_scans, n_patients = journal.scans.counts()
     aside = ((file, "", *rest) for file, *rest in journal.quarantined())
-    n_aside = write_aside(quarantine, chain(aside, unlinked), manifest, file_flow(tally))
+    n_aside = write_aside(quarantine, chain(aside, of_reports), manifest, file_flow(tally))
+    unlinked = sum(code in _REPORT_REASONS for _, _, _, code, *_ in of_reports)
     if n_scans:
         write_manifest_rows(manifest, HEADER, journal.scans.rows())
     _remove_unused(journal, manifest.parent)
@@ -200,7 +208,7 @@ def _written(
         manifest, quarantine, n_scans, n_patients,
         {end: sum(n for e, _, n in tally if e == end) for end in ("used", "quarantined", "ignored")},
         {code: n for end, code, n in tally if end == "ignored"},
-        (n_reports, n_reports - len(unlinked)), n_aside,
+        (n_reports, n_reports - unlinked), n_aside,
     )  # fmt: skip
 
 

@@ -32,6 +32,7 @@ from bonescan_utils.ingest.outcome import (
     check_target,
     default_quarantine,
     file_flow,
+    flow_files,
     remove_leftovers,
     write_aside,
 )
@@ -40,7 +41,7 @@ from bonescan_utils.ingest.walk import walk
 from bonescan_utils.manifest import write_manifest
 from bonescan_utils.manifest_rules import COLUMNS
 from bonescan_utils.problems import ManifestError, Problem
-from bonescan_utils.scan import MAX_PIXELS, VIEWS, Scan, ScanError, View, require_quality
+from bonescan_utils.scan import MAX_PIXELS, VIEWS, Scan, ScanError, View, check_matrix, require_quality
 from bonescan_utils.workers import in_order
 
 _FINDERS: dict[str, Callable[[Path], Layout | None]] = {"bs80k": layout_bs80k.find, "paraguay": layout_paraguay.find}
@@ -129,6 +130,7 @@ def _counts(path: Path, notes: list[str]) -> np.ndarray:
         if image.size[0] * image.size[1] > MAX_PIXELS:
             raise ScanError("too_large", f"{image.size[1]} x {image.size[0]} pixels; at most {MAX_PIXELS:,} are read")
         colours = np.asarray(image.convert("RGB") if image.mode != "L" else image)
+    check_matrix(*colours.shape[:2])
     if colours.ndim == 2:
         return colours
     if int((colours.max(axis=2) - colours.min(axis=2)).max()) > COLOUR_NOISE:
@@ -152,7 +154,8 @@ def _written(found: Layout, rows: list[dict[str, Any]], root: Path, manifest: Pa
     out = manifest.parent
     ends = {item["file"]: ("quarantined", item["code"]) for item in found.aside}
     ends |= dict.fromkeys(found.read, ("used", "")) | {file: ("used", "") for row in rows for file in row["_files"]}
-    skipped = (out / IMAGES, manifest, quarantine, *(manifest.with_name(f"{manifest.stem}_{w}.csv") for w in _BESIDE))
+    boxes = manifest.with_name(f"{manifest.stem}_boxes.csv")
+    skipped = (out / IMAGES, manifest, quarantine, boxes, *flow_files(manifest))
     tally = Counter(
         ends.get(entry.path, ("ignored", entry.code or "other_file")) for entry in walk(root, without=skipped)
     )
@@ -164,11 +167,7 @@ def _written(found: Layout, rows: list[dict[str, Any]], root: Path, manifest: Pa
     if len(table):
         write_manifest(manifest, table)
     if found.boxes is not None:
-        write_csv(manifest.with_name(f"{manifest.stem}_boxes.csv"), found.boxes)
+        write_csv(boxes, found.boxes)
     by_end = {end: sum(n for (e, _), n in tally.items() if e == end) for end in ("used", "quarantined", "ignored")}
     ignored = {code: n for (end, code), n in sorted(tally.items()) if end == "ignored"}
     return Outcome(manifest, quarantine, len(table), table["patient_id"].nunique(), by_end, ignored, (0, 0), len(aside))
-
-
-_BESIDE = ("flow", "boxes")
-"""Tables beside the manifest."""

@@ -112,8 +112,14 @@ def remove_leftovers(images: Path, *tables: Path) -> None:
 def write_aside(quarantine: Path, rows: Iterable[Sequence[Any]], manifest: Path, flow: pd.DataFrame) -> int:
     """Writes quarantine, `QUARANTINE_COLUMNS` in each row, and flow; returns the rows of quarantine."""
     n = write_rows(quarantine, QUARANTINE_COLUMNS, rows)
-    write_csv(manifest.with_name(f"{manifest.stem}_flow.csv"), flow)
+    write_csv(flow_files(manifest)[0], flow)
     return n
+
+
+def flow_files(manifest: Path) -> tuple[Path, Path]:
+    """Returns where the flow of files stands beside a manifest: the table, and the figure that the command draws."""
+    table = manifest.with_name(f"{manifest.stem}_flow.csv")
+    return table, table.with_suffix(".png")
 
 
 def default_quarantine(manifest: Path) -> Path:

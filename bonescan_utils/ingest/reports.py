@@ -29,7 +29,11 @@ MAX_DAYS = 30
 
 @dataclass
 class Report:
-    """A report: its row in the table, the pseudonyms that it is found by, and what goes into the manifest."""
+    """A report: its row in the table, the pseudonyms that it is found by, and what goes into the manifest.
+
+    Attributes:
+        faults: Cells of it that are not used: `report_date`, `report_label`.
+    """
 
     row: int
     accession: str
@@ -37,13 +41,14 @@ class Report:
     day: date | None
     label: str
     primary: str
+    faults: tuple[str, ...] = ()
 
 
 def read_reports(path: Path, names: Pseudonyms) -> list[Report]:
     """Reads the table of reports.
 
     Raises:
-        CsvError: It is no table, or has no column that tells the study or the patient.
+        CsvError: It is no table, has no report, or no column that tells the study or the patient.
     """
     table = read_text_csv(path)
     columns = [str(name) for name in table.columns]
@@ -53,6 +58,8 @@ def read_reports(path: Path, names: Pseudonyms) -> list[Report]:
         raise CsvError(
             path, 1, f"expected a column accession, or patient_id and date, to find the scans; found {shown}"
         )
+    if table.empty:
+        raise CsvError(path, 1, "a header and no rows; expected at least one report")
     return [_report(at + 2, row, found, names) for at, row in enumerate(table.to_dict("records"))]
 
 
@@ -64,23 +71,27 @@ def _report(at: int, row: dict[Any, str], found: dict[str, str], names: Pseudony
         return row.get(name, "").strip() if name else ""
 
     accession, number = cell(found["accession"]), cell(found["number"]).casefold()
-    label = cell("label").lower()
+    label, day = cell("label").lower(), _day(cell(found["date"]))
+    faults = {"report_date": cell(found["date"]) and day is None, "report_label": label and label not in LABELS}
     return Report(
         at,
         names.token("accession", accession) if accession else "",
         names.token("number", number) if number else "",
-        _day(cell(found["date"])),
+        day,
         label if label in LABELS else "",
         primary_cancer(cell("primary_cancer")),
+        tuple(code for code, faulty in faults.items() if faulty),
     )
 
 
 def _day(text: str) -> date | None:
+    """Returns a day of the past or today; None for anything else."""
     digits = re.sub(r"\D", "", text)[:8]
     try:
-        return date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
+        day = date(int(digits[:4]), int(digits[4:6]), int(digits[6:8]))
     except ValueError:
         return None
+    return day if day <= date.today() else None
 
 
 def link_reports(scans: Scans, reports: list[Report]) -> Iterator[tuple[Report, Known | None, str]]:

@@ -28,7 +28,7 @@ from bonescan_utils.viewer.widget import has_front_end
 def manifest_panel(
     manifest: str | Path, *, log: str | Path, reader: str, scan_ids: Sequence[str] = (), adjudicate: bool = False
 ) -> ReviewPanel:
-    """Returns the panel of a manifest's scans; of the manifest, only the paths of the images reach it.
+    """Returns the panel of a manifest's scans; of the manifest, only the paths and pixel sizes reach it.
 
     Args:
         manifest: The manifest.
@@ -37,7 +37,7 @@ def manifest_panel(
         scan_ids: The scans to read; all if none are given.
         adjudicate: The readings settle disagreements.
     """
-    df = read_manifest(manifest)
+    df = read_manifest(manifest, labelled=False)
     chosen = list(scan_ids) if len(scan_ids) or adjudicate else list(df["scan_id"])
     return ReviewPanel(
         chosen, _loader(df, Path(manifest).parent), log=log, reader=reader, adjudicate=adjudicate
@@ -80,15 +80,16 @@ def cohort_agreement(cohort: pd.DataFrame, root: str | Path, *, seed: int) -> tu
 
 
 def _loader(df: pd.DataFrame, root: Path) -> Callable[[str], Scan]:
-    """Returns what loads a scan by its id; of the table, only the paths of the images are kept."""
-    rows = df[["scan_id", "anterior", "posterior"]].to_dict("records")
+    """Returns what loads a scan by its id; of the table, only the paths and the pixel size of the images are kept."""
+    kept = ["scan_id", "anterior", "posterior", "pixel_mm_row", "pixel_mm_column"]
+    rows = df[[name for name in kept if name in df]].to_dict("records")
     files = {row["scan_id"]: {str(name): cell for name, cell in row.items()} for row in rows}
     return lambda scan_id: load_scan(files[scan_id], root)
 
 
 def patients_of(manifest: str | Path) -> pd.Series:
     """Returns the patient of each scan of a manifest, indexed by `scan_id`."""
-    df = read_manifest(manifest)
+    df = read_manifest(manifest, labelled=False)
     return pd.Series(df["patient_id"].to_numpy(), index=pd.Index(df["scan_id"]))
 
 

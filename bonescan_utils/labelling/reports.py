@@ -90,11 +90,13 @@ def label_table(reports: pd.DataFrame, lexicon: Lexicon, *, text_column: str = "
         the result is kept as `input_<name>`), then `LABEL_COLUMNS`.
 
     Raises:
-        LabelError: There is no such column, or a renamed one is there already.
+        LabelError: There is no such column, or a renamed one is there already, or no report.
     """
     if text_column not in reports.columns:
         found = ", ".join(safe_text(name, limit=40) for name in reports.columns)
         raise LabelError(f"column {safe_text(text_column, limit=40)!r} is not in the reports; they have: {found}")
+    if reports.empty:
+        raise LabelError("the reports are a header and no rows; expected at least one report")
     kept = reports.drop(columns=text_column).rename(columns={name: f"input_{name}" for name in LABEL_COLUMNS})
     if kept.columns.has_duplicates:
         raise LabelError(f"columns named input_... and one of {', '.join(LABEL_COLUMNS)}: rename one of each")
@@ -112,6 +114,8 @@ def explain(text: str, lexicon: Lexicon) -> list[str]:
     for one in label.said:
         steps = "; ".join(one.mention.trace) or "no cue"
         lines.append(f"  {one.section}, characters {one.sentence[0]}-{one.sentence[1]}: {one.mention.label} ({steps})")
+    if label.label == "none" and label.cue:
+        lines.append(f"  {label.section}, characters {label.span_start}-{label.span_end}: none (a benign finding)")
     return lines
 
 
