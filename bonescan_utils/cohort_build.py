@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,9 @@ import pandas as pd
 
 from bonescan_utils.bootstrap import N_BOOT
 from bonescan_utils.cohort_rules import RULES, CohortError, Rule, parse_rules
-from bonescan_utils.files import write_csv, write_json
 from bonescan_utils.groups import share_of_scans
 from bonescan_utils.intervals import undefined
-from bonescan_utils.manifest import of_study, write_manifest
+from bonescan_utils.manifest import of_study
 from bonescan_utils.partitions import assign_partitions, take
 from bonescan_utils.predictions import ArmScores
 from bonescan_utils.sampling import Sample, draw_sample
@@ -168,12 +166,3 @@ def balance(found: Cohort) -> pd.DataFrame:
         named = table[table["Characteristic"] != ""]
         columns[stage] = dict(zip(named["Characteristic"], named[smd], strict=True))
     return pd.DataFrame(columns).fillna("").rename_axis("Characteristic").reset_index()
-
-
-def write_cohort(found: Cohort, manifest: str | Path) -> None:
-    """Writes a cohort: its manifest, and beside it `_flow`, `_excluded` and `_prevalence` (CSV) and `_build` (JSON)."""
-    path = Path(manifest)
-    write_manifest(path, found.table)
-    for name, table in (("flow", found.flow), ("excluded", found.excluded), ("prevalence", found.prevalence)):
-        write_csv(path.with_name(f"{path.stem}_{name}.csv"), table)
-    write_json(path.with_name(f"{path.stem}_build.json"), found.record)

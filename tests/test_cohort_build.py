@@ -10,11 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bonescan_utils.cohort_build import CohortError, balance, build_cohort, join_flows, select_scans, write_cohort
+from bonescan_utils.cohort_build import CohortError, balance, build_cohort, join_flows, select_scans
 from bonescan_utils.cohort_rules import DEFAULT_RULES, RULES, parse_rules
-from bonescan_utils.files import read_csv, read_json
 from bonescan_utils.flow import check_flow, plot_flow
-from bonescan_utils.manifest import read_manifest
 from bonescan_utils.sampling import CALIPER, SampleError
 
 
@@ -206,17 +204,14 @@ def test_what_a_sample_needs() -> None:
         build_cohort(scans(2, sex=["F", "M"]), [], sampling="matched:1")
 
 
-# ------------------------------------------------------------------------------------------- writing, joining
-def test_what_is_written_can_be_read_and_drawn(tmp_path: Path) -> None:
+# ------------------------------------------------------------------------------------------- drawing, joining
+def test_what_was_built_can_be_drawn(tmp_path: Path) -> None:
     df = enriched(80)
     df.loc[:4, "age"] = 12.0
     built = build_cohort(df, ["adult:18"], sampling="random:10", seed=5)
-    write_cohort(built, tmp_path / "c.csv")
-    back = read_manifest(tmp_path / "c.csv")
-    assert back["scan_id"].tolist() == built.table["scan_id"].tolist()
-    assert len(read_csv(tmp_path / "c_excluded.csv")) == 60 and read_json(tmp_path / "c_build.json")["seed"] == 5
-    plot_flow(read_csv(tmp_path / "c_flow.csv")).savefig(tmp_path / "flow.png")
-    assert read_csv(tmp_path / "c_prevalence.csv")["stage"].tolist() == ["eligible", "sampled"]
+    assert len(built.table) == 20 and len(built.excluded) == 60 and built.record["seed"] == 5
+    plot_flow(built.flow).savefig(tmp_path / "flow.png")
+    assert built.prevalence["stage"].tolist() == ["eligible", "sampled"]
 
 
 def test_flows_join_where_their_numbers_meet() -> None:
