@@ -6,16 +6,19 @@ import argparse
 import errno
 import os
 import re
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import SmallCohort, make_scan
+from fabricated_run import make_record
 
 from bonescan_utils import cli, doctor, runner
 from bonescan_utils.dicom import write_dicom
 from bonescan_utils.execution import CellError
+from bonescan_utils.files import write_json
 from bonescan_utils.weights import WeightsError
 
 COMMANDS = [
@@ -171,6 +174,40 @@ def test_p02_input_without_permission_is_exit_code_2(
 ) -> None:
     assert _run_failing("check", PermissionError(errno.EACCES, "Permission denied", "x.csv"), monkeypatch) == 2
     assert "x.csv" in capsys.readouterr().err
+
+
+def test_p02_a_place_that_cannot_be_written_is_bad_input_told_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "run"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run" / "run.json", make_record())
+    file, run = str(tmp_path / "file"), str(tmp_path / "run")
+    for arguments in (
+        ["ingest", run, "--out", f"{file}/m.csv", "--key", str(tmp_path / "key")],
+        ["ingest", run, "--out", f"{run}/m.csv", "--key", f"{file}/key"],
+        ["export", run, "--journal", "elsevier", "--out", file],
+        ["label", str(tmp_path / "reports.csv"), "--out", f"{file}/l.csv"],
+    ):
+        (tmp_path / "reports.csv").write_text("accession,text\n1,No metastases.\n")
+        assert cli.main(arguments) == 2, arguments
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert file in said and "Name another file or folder" in said and len(said) <= 500
+    assert not list((tmp_path / "run").glob("bonescan-traceback-*"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(13, 3), (10 | 3 << 8, 3), (14, 2), (8, 2), (1, 1)])
+def test_p03_a_journal_that_cannot_be_written_is_told_as_a_file_is(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = number
+    assert _run_failing("ingest", error, monkeypatch) == code
+
+
+def test_a_node_that_does_not_answer_is_no_fault_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _run_failing("predict", type("StoreError", (ConnectionError,), {})("node does not answer"), monkeypatch) == 2
 
 
 def test_debug_shows_where_a_fault_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,8 +85,8 @@ def test_p22_the_first_page_shows_pages_and_figures_of_this_run_only(tmp_path: P
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(b"of an older run")
     record = {
-        "run": "x", "config": {"profile": "quick", "seed": 7}, "manifest": {"name": "m.csv", "scans": 60}, "weights": {},
-        "steps": [{"name": "05_grad_cam", "status": "not done"}],
+        "run": "x", "config": {"profile": "quick", "seed": 7}, "manifest": {"name": "m.csv", "scans": 60},
+        "weights": {}, "steps": [{"name": "05_grad_cam", "status": "not done"}],
     }  # fmt: skip
     write_index(tmp_path / "index.html", record=record, links=[])
     text = (tmp_path / "index.html").read_text()

@@ -284,7 +284,7 @@ def test_p22_a_folder_with_results_of_other_settings_is_refused_and_left_as_it_i
     other.parent.mkdir()
     other.write_text((project.notebooks.parent / "data_manifest.csv").read_text().replace("breast", "lung"))
     for settings, told in (
-        ({"seed": 6, "n_boot": 177}, r"seed: was 5, now 6; n_boot: was 200, now 177\)\. Choose .*--run NAME.*--replace"),
+        ({"seed": 6, "n_boot": 177}, r"seed: was 5, now 6; n_boot: was 200, now 177\)\. Choose .*--run.*--replace"),
         ({"seed": 5, "manifest": other}, "the manifest is another file"),
     ):
         with pytest.raises(StudyError, match=told) as caught:
