@@ -18,7 +18,7 @@ from fabricated_run import make_record
 from bonescan_utils import cli, doctor, runner
 from bonescan_utils.dicom import write_dicom
 from bonescan_utils.execution import CellError
-from bonescan_utils.files import write_json
+from bonescan_utils.files import read_text_csv, write_json
 from bonescan_utils.weights import WeightsError
 
 COMMANDS = [
@@ -195,6 +195,43 @@ def test_p02_a_place_that_cannot_be_written_is_bad_input_told_with_what_to_do(
         said = capsys.readouterr().err.splitlines()[-1]
         assert file in said and "Name another file or folder" in said and len(said) <= 500
     assert not list((tmp_path / "run").glob("bonescan-traceback-*"))
+
+
+def test_p03_the_table_of_problems_is_of_this_check_and_never_the_manifest(
+    small_cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, table = small_cohort.manifest, small_cohort.root / "problems.csv"
+    before = manifest.read_bytes()
+    manifest.write_text(manifest.read_text().replace(",breast,", ",br\x07east,"))
+    assert cli.main(["check", str(manifest), "--problems", str(table)]) == 2 and len(read_text_csv(table)) == 2
+    manifest.write_bytes(before)
+    assert cli.main(["check", str(manifest), "--problems", str(manifest)]) == 2
+    assert "it is the manifest itself" in capsys.readouterr().err and manifest.read_bytes() == before
+    assert cli.main(["check", str(manifest), "--problems", str(table)]) == 0
+    assert len(read_text_csv(table)) == 0 and "problem" in read_text_csv(table)
+
+
+@pytest.mark.parametrize("given", ["m.csv", "reports.csv"])
+def test_an_ingest_writes_its_quarantine_over_nothing_else(
+    given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "reports.csv").write_text("accession,text\n1,x\n")
+    (tmp_path / "pacs").mkdir()
+    arguments = [
+        "ingest",
+        "pacs",
+        "--out",
+        "m.csv",
+        "--key",
+        "keys/k",
+        "--reports",
+        "reports.csv",
+        "--quarantine",
+        given,
+    ]
+    arguments = [str(tmp_path / word) if word[0] != "-" and word != "ingest" else word for word in arguments]
+    assert cli.main(arguments) == 2 and "neither the manifest nor the reports" in capsys.readouterr().err
+    assert (tmp_path / "reports.csv").read_text().startswith("accession") and not (tmp_path / "keys").exists()
 
 
 @pytest.mark.parametrize(("number", "code"), [(13, 3), (10 | 3 << 8, 3), (14, 2), (8, 2), (1, 1)])

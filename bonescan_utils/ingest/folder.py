@@ -18,6 +18,7 @@ from bonescan_utils.ingest.keys import Pseudonyms, default_key_file, load_key, p
 from bonescan_utils.ingest.outcome import (
     Outcome,
     check_target,
+    check_unlike,
     default_quarantine,
     file_flow,
     remove_leftovers,
@@ -91,10 +92,11 @@ def ingest_folder(
     out = manifest.parent
     _check_folder(root)
     check_target(manifest)
+    quarantine = Path(quarantine) if quarantine else default_quarantine(manifest)
+    check_unlike(quarantine, manifest, reports)
     key_file = Path(key_file) if key_file else default_key_file()
     key = load_key(key_file, output=out)
     told = read_reports(Path(reports), Pseudonyms(key)) if reports else []
-    quarantine = Path(quarantine) if quarantine else default_quarantine(manifest)
     remove_leftovers(out / IMAGES, manifest, quarantine, key_file)
     identity = "\n".join([str(root.resolve()), str(out.resolve()), hashlib.sha256(key).hexdigest()])
     name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]

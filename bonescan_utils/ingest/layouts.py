@@ -30,6 +30,7 @@ from bonescan_utils.ingest.outcome import (
     QUARANTINE_COLUMNS,
     Outcome,
     check_target,
+    check_unlike,
     default_quarantine,
     file_flow,
     remove_leftovers,
@@ -81,6 +82,7 @@ def ingest_layout(
         raise ManifestError([Problem("DIR", value="another layout", expected=f"the folders of {layout}")])
     check_target(manifest, columns=("partition",))
     quarantine = Path(quarantine) if quarantine else default_quarantine(manifest)
+    check_unlike(quarantine, manifest)
     remove_leftovers(manifest.parent / IMAGES, manifest, quarantine)
     with run_lock(manifest.parent, option="--out"):
         rows = _read_scans(found, root, manifest.parent, n_jobs=n_jobs, progress=progress)
