@@ -91,6 +91,7 @@ def _lone(ds: Dataset) -> None:
     ds.EnergyWindowVector, ds.DetectorVector = 1, 1
 
 
+STATIC = ["ORIGINAL", "PRIMARY", "STATIC", "EMISSION"]
 KIND = ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]
 BAD_FILES: dict[str, Callable[[Path], object]] = {
     "absent": lambda path: None,
@@ -282,6 +283,10 @@ def test_p06_doubtful_views_are_refused(tmp_path: Path, change: Change) -> None:
         ),
         (put("ImageType", ["ORIGINAL", "PRIMARY", "WHOLE BODY", "TRANSMISSION"]), "not_whole_body"),
         (lambda ds: (put("Rows", 64)(ds), put("Columns", 64)(ds)), "matrix"),
+        (
+            lambda ds: (put("Rows", 64)(ds), put("Columns", 64)(ds), put("ImageType", STATIC)(ds)),
+            "not_whole_body",
+        ),
         (_iodine, "energy_window"),
     ],
 )
