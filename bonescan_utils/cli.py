@@ -26,7 +26,7 @@ from bonescan_utils.problems import LINE
 
 BAD_INPUT_ERRORS = frozenset(
     "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError ModelError FitError"
-    " FeatureError SaliencyError WorkerError DeviceError LexiconError LabelError KeyFileError AuditError CohortError"
+    " FeatureError SaliencyError WorkerError LexiconError LabelError KeyFileError AuditError CohortError"
     " SampleError SampleSizeError SanityError BurdenError StoreError".split()
 )
 """Names of the errors whose text is meant for the user, wherever they were raised: here or in a notebook."""
@@ -94,7 +94,7 @@ _SQLITE_DISK = (10, 13)
 """SQLITE_IOERR and SQLITE_FULL (https://sqlite.org/rescode.html): the journal of an ingest could not be written."""
 _MEMORY = (errno.ENOMEM,)
 _MEMORY_ERRORS = frozenset(
-    {"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError", "TerminatedWorkerError", "KernelKilled"}
+    "MemoryError _ArrayMemoryError ResourceExhaustedError DeviceError TerminatedWorkerError KernelKilled".split()
 )
 _PLACES = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
 _PLACE_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)

@@ -133,6 +133,7 @@ def test_exit_codes(
         (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"), "Out of memory"),
         (CellError("03_x", "ResourceExhaustedError", "OOM when allocating", cell=4), "Out of memory"),
         (CellError("02_x", "MemoryError", "", cell=4), "Out of memory"),
+        (CellError("03_x", "DeviceError", "16 images at a time: not enough memory", cell=4), "16 images at a time"),
         (CellError("02_x", "KernelKilled", "the notebook's Python was killed", cell=4), "Out of memory"),
         (CellError("02_x", "OSError", "[Errno 28] no room to write it: 'x'", cell=4), "The disk is full"),
     ],
