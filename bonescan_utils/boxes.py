@@ -20,8 +20,9 @@ from scipy import ndimage as ndi
 
 from bonescan_utils.burden import region_of
 from bonescan_utils.files import CsvError, parse_csv, safe_text
+from bonescan_utils.gate import read_small
 from bonescan_utils.problems import ManifestError, Problem
-from bonescan_utils.scan import VIEWS, Scan
+from bonescan_utils.scan import VIEWS, Scan, ScanError
 
 CORNERS = ("x0", "y0", "x1", "y1")
 COLUMNS = ("scan_id", "view", *CORNERS)
@@ -143,10 +144,14 @@ def voc_boxes(file: Path) -> list[dict[str, Any]]:
     an encoding of more than one byte, in which one could hide.
 
     Raises:
-        ValueError: One readable line: too large, a document type, no XML, or a box without corners.
+        ValueError: One readable line: too large, no regular file, a document type, no XML, or a box without corners.
+        OSError: It cannot be read.
     """
-    data = file.read_bytes()[: MAX_XML + 1]
-    if len(data) > MAX_XML or b"<!" in data or b"\0" in data:
+    try:
+        data = read_small(file, most=MAX_XML)
+    except ScanError as error:
+        raise ValueError(f"a Pascal VOC file of at most {MAX_XML:,} bytes; {error.reason}") from None
+    if b"<!" in data or b"\0" in data:
         raise ValueError(f"a Pascal VOC file of at most {MAX_XML:,} bytes, UTF-8, without document type or comment")
     try:
         root = ElementTree.fromstring(data)

@@ -22,11 +22,12 @@ from types import FrameType
 from bonescan_utils import __version__
 from bonescan_utils.commands import BAD_INPUT, FAILED, NO_RESOURCES, STOPPED, add_all
 from bonescan_utils.files import safe_text
+from bonescan_utils.problems import LINE
 
 BAD_INPUT_ERRORS = frozenset(
     "StudyError ManifestError ScanError CsvError WeightsError BackboneError ArmError ModelError FitError"
-    " FeatureError SaliencyError WorkerError DeviceError LexiconError LabelError KeyFileError AuditError CohortError"
-    " SampleError SampleSizeError SanityError BurdenError".split()
+    " FeatureError SaliencyError WorkerError LexiconError LabelError KeyFileError AuditError CohortError"
+    " SampleError SampleSizeError SanityError BurdenError StoreError".split()
 )
 """Names of the errors whose text is meant for the user, wherever they were raised: here or in a notebook."""
 
@@ -59,11 +60,13 @@ def _say_failed(error: Exception) -> int:
     name = getattr(error, "ename", type(error).__name__)
     names = {name, *(base.__name__ for base in type(error).__mro__)}
     spent = _spent(error, names)
-    bad_input = not spent and (bool(names & BAD_INPUT_ERRORS) or isinstance(error, _NOT_ALLOWED))
+    no_place = not spent and not names & BAD_INPUT_ERRORS and _is_no_place(error)
+    bad_input = not spent and (bool(names & BAD_INPUT_ERRORS) or no_place)
     known = bad_input or bool(spent) or hasattr(error, "ename") or isinstance(error, OSError)
     text = str(error) if known else f"internal error: {type(error).__name__}: {safe_text(error, limit=300)}"
-    lines = [safe_text(line, limit=500) for line in f"bonescan: {text}".splitlines()]
-    print("\n".join(lines + [spent] * bool(spent)), file=sys.stderr)
+    todo = spent or _ELSEWHERE * no_place
+    lines = [safe_text(line, limit=LINE - 1 - len(todo)) for line in f"bonescan: {text}".splitlines()]
+    print(" ".join(["\n".join(lines), todo]).rstrip(), file=sys.stderr)
     if hasattr(error, "ename"):
         print("The notebook up to there is in the run folder. The same command resumes.", file=sys.stderr)
     elif not (bad_input or spent):
@@ -77,7 +80,7 @@ def _spent(error: Exception, names: set[str]) -> str:
     """Return what to do where disk, memory or open files ran out, here or in a notebook; '' for anything else."""
     told = re.search(r"\[Errno (\d+)\]", getattr(error, "reason", "")) if hasattr(error, "ename") else None
     number = int(told[1]) if told else getattr(error, "errno", None) if isinstance(error, OSError) else None
-    if number in _DISK:
+    if number in _DISK or getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_DISK:
         return "The disk is full. Files written earlier are intact; free some room, then repeat."
     if number in _MEMORY or names & _MEMORY_ERRORS:
         return "Out of memory. Files written earlier are intact; end other programs or use smaller images, then repeat."
@@ -87,11 +90,24 @@ def _spent(error: Exception, names: set[str]) -> str:
 
 
 _DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SQLITE_DISK = (10, 13)
+"""SQLITE_IOERR and SQLITE_FULL (https://sqlite.org/rescode.html): the journal of an ingest could not be written."""
 _MEMORY = (errno.ENOMEM,)
 _MEMORY_ERRORS = frozenset(
-    {"MemoryError", "_ArrayMemoryError", "ResourceExhaustedError", "TerminatedWorkerError", "KernelKilled"}
+    "MemoryError _ArrayMemoryError ResourceExhaustedError DeviceError TerminatedWorkerError KernelKilled".split()
 )
-_NOT_ALLOWED = (PermissionError, IsADirectoryError, NotADirectoryError)
+_PLACES = (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError)
+_PLACE_NUMBERS = (errno.EROFS, errno.ENAMETOOLONG, errno.ELOOP)
+_SQLITE_PLACES = (3, 8, 14)
+"""SQLITE_PERM, SQLITE_READONLY, SQLITE_CANTOPEN."""
+_ELSEWHERE = "It cannot be read or written there. Name another file or folder, or give the permission."
+
+
+def _is_no_place(error: Exception) -> bool:
+    """Whether what was named on the command line cannot be used as the file or the folder that it is named for."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF in _SQLITE_PLACES:
+        return True
+    return isinstance(error, OSError) and (isinstance(error, _PLACES) or error.errno in _PLACE_NUMBERS)
 
 
 def _traceback_kept(error: Exception) -> str:

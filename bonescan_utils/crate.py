@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import mimetypes
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from bonescan_utils import __version__
 from bonescan_utils.files import sha256_file
 from bonescan_utils.profiles import StudyError
 from bonescan_utils.run_record import RECORD, read_record
+from bonescan_utils.temporaries import remove_stale, temporary
 from bonescan_utils.verification import verify_run
 
 if TYPE_CHECKING:  # of the extra `archive`
@@ -61,8 +63,26 @@ def archive_run(folder: Path, out: Path, *, licence: str = "") -> int:
     for step in record["steps"]:
         if step["status"] == "done":
             _add_action(crate, step, set(names))
-    crate.write(out)
+    _write(crate, out)
     return len(names)
+
+
+def _write(crate: ROCrate, out: Path) -> None:
+    """Writes a crate beside its place, then puts it there: a full disk leaves no half of one.
+
+    Raises:
+        OSError: There is no room; nothing is left.
+    """
+    out.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale(out.parent, deep=False)
+    part = temporary(out)
+    try:
+        crate.write(part)
+        if out.exists():
+            out.rmdir()  # empty, as was checked
+        part.rename(out)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def _require_as_recorded(folder: Path) -> None:

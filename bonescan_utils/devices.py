@@ -21,7 +21,7 @@ XLA_VARIABLE = "BONESCAN_XLA"
 
 
 class DeviceError(RuntimeError):
-    """A device that cannot do the work; says what to change."""
+    """A device without enough memory for the work; says what to change."""
 
 
 @lru_cache(maxsize=1)

@@ -36,6 +36,20 @@ def check_file(path: str | Path) -> None:
         raise ScanError("unreadable", "no permission to read it", path=path)
 
 
+def read_small(path: str | Path, *, most: int) -> bytes:
+    """Returns the bytes of a regular file of at most `most` bytes; no more than these are ever read.
+
+    Raises:
+        ScanError: See `check_file`; also `too_large`.
+    """
+    check_file(path)
+    with Path(path).open("rb") as stream:
+        data = stream.read(most + 1)
+    if len(data) > most:
+        raise ScanError("too_large", f"more than {most:,} bytes; at most these are read", path=path)
+    return data
+
+
 def file_kind(path: str | Path) -> tuple[str, str]:
     """Returns what a file holds, as a short word (see `kinds`) and in words.
 

@@ -1,4 +1,4 @@
-"""Lock: one run at a time in a run folder."""
+"""Lock: one run at a time in a run folder; so of an ingest and of predictions in the folder of their results."""
 
 from __future__ import annotations
 
@@ -18,11 +18,15 @@ NAME = ".lock"
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold a run folder, making it if need be; nobody else can hold it meanwhile.
+def run_lock(folder: Path, *, option: str = "--run") -> Iterator[None]:
+    """Hold a folder, making it if need be; nobody else can hold it meanwhile.
 
     A lock whose process is gone from this host is taken over. Of another host nobody can tell, so its lock
     stands until a person removes it.
+
+    Args:
+        folder: The folder.
+        option: Of the command line, by which another folder is chosen.
 
     Raises:
         StudyError: Another process holds the folder; the text names process, host, time and the lock file.
@@ -32,7 +36,7 @@ def run_lock(folder: Path) -> Iterator[None]:
     if path.exists() and _is_dead(_holder(path)):
         _take_away(path)
     if not _take(path):
-        raise StudyError(_held(path))
+        raise StudyError(_held(path, option))
     try:
         yield
     finally:
@@ -89,10 +93,10 @@ def _is_dead(holder: dict[str, str]) -> bool:
     return holder.get("host") == socket.gethostname() and not runs(holder.get("mark", holder.get("pid", "")))
 
 
-def _held(path: Path) -> str:
+def _held(path: Path, option: str) -> str:
     holder = _holder(path)
     who = f"process {holder.get('pid', '?')} on {holder.get('host', '?')} since {holder.get('since', '?')}"
     return (
-        f"another run is writing to {path.parent.name} ({who}); wait for it, or choose another folder with"
-        f" --run. If that run is gone, remove {path}"
+        f"another run is writing to {path.parent.resolve().name} ({who}); wait for it, or choose another folder with"
+        f" {option}. If that run is gone, remove {path}"
     )

@@ -15,6 +15,7 @@ from bonescan_utils.files import read_csv, read_json, write_csv
 from bonescan_utils.finding import NOTICE, Finding
 from bonescan_utils.ingest.keys import private_files
 from bonescan_utils.loading import load_file
+from bonescan_utils.lock import run_lock
 from bonescan_utils.model_record import model_record
 from bonescan_utils.preprocessing import LAYOUTS, prepare
 from bonescan_utils.profiles import StudyError
@@ -64,8 +65,8 @@ def predict_files(
         (`written`, why not, or empty where not asked for), kept (whether it was done before).
 
     Raises:
-        StudyError: An input is not there, there is none, the run has no such model, `out` cannot be used, or the
-            package for `dicom` is not installed.
+        StudyError: An input is not there, there is none, the run has no such model, `out` cannot be used or is held by
+            another call, or the package for `dicom` is not installed.
         ModelError: The model is not the file that the run made.
     """
     model = find_model(arm, run, trust=trust)
@@ -77,7 +78,13 @@ def predict_files(
 
         require_pacs("highdicom", option="--dicom")
     require_writable(out, inputs)
-    _remove_leftovers(out)
+    with run_lock(out, option="--out"):
+        _remove_leftovers(out)
+        return _predicted(files, model, out, dicom=dicom, progress=progress)
+
+
+def _predicted(files: Sequence[Path], model: RunModel, out: Path, *, dicom: bool, progress: bool) -> pd.DataFrame:
+    """Score files and write the results, the summary and the table of links; return the summary, `file` in it."""
     record = model_record(model.path)
     made_by = _made_by(model, str(record["sha256"]))
     jobs = [

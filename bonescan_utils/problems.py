@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 
 from bonescan_utils.files import safe_text, write_csv
@@ -74,4 +74,5 @@ def write_problems(path: str | Path, problems: Sequence[Problem]) -> None:
     import pandas as pd
 
     rows = [{**asdict(problem), "problem": str(problem)} for problem in problems]
-    write_csv(path, pd.DataFrame(rows).map(lambda cell: safe_text(cell, limit=500)))
+    columns = [*(field.name for field in fields(Problem)), "problem"]
+    write_csv(path, pd.DataFrame(rows, columns=pd.Index(columns)).map(lambda cell: safe_text(cell, limit=500)))

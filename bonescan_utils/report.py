@@ -25,7 +25,7 @@ OTHER_PAGES = {
     "gallery.html": "scans to leaf through",
 }
 """Pages in a run's folder that its first page leads to where they are there, and what is on them."""
-INDEX_FIGURES = ("roc", "grad_cam")
+INDEX_FIGURES = ("figures/roc.png", "figures/grad_cam.png")
 """Figures that a run's first page shows, where there are any."""
 SUMMARY_COLUMNS = ("Arm", "Starting weights", "Scans (positive)", "AUROC", "Sensitivity", "Specificity", "F1")
 """Columns of the table of arms that a run's first page shows; estimates with 95 % intervals, on test scans."""
@@ -73,8 +73,9 @@ def write_index(page: Path, *, record: Mapping[str, Any], links: Sequence[tuple[
         *((f"Weights of {name}", source["weights"]) for name, source in record["weights"].items()),
         ("Finished", record.get("finished", "")),
     ]
-    there = {name: about for name, about in OTHER_PAGES.items() if (page.parent / name).exists()}
-    rows += [(f'<a href="{name}">{name.removesuffix(".html")}</a>', about) for name, about in there.items()]
+    for name in (name for name in OTHER_PAGES if (page.parent / name).exists()):
+        if name == REPORT_PAGE or name in _outputs(record):  # a report that is not of this run was removed before it
+            rows.append((f'<a href="{name}">{name.removesuffix(".html")}</a>', OTHER_PAGES[name]))
     body = "<h1>Bone scan study</h1>" + _summary(page.parent, record) + _table(rows)
     body += "".join(_picture(page.parent / name) for name in INDEX_FIGURES if name in _outputs(record))
     body += "<h2>Made from</h2>" + _table([(html.escape(str(name)), html.escape(str(value))) for name, value in facts])

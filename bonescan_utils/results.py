@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from bonescan_utils import __version__, provenance
 from bonescan_utils.files import read_json, sha256_file, write_json
 from bonescan_utils.finding import NOTICE, Finding
+from bonescan_utils.gate import check_file
 from bonescan_utils.profiles import StudyError
 from bonescan_utils.saliency_methods import DEFAULT_METHOD
+from bonescan_utils.scan import ScanError
 
 if TYPE_CHECKING:  # it brings TensorFlow along
     from bonescan_utils.explanation import Explained
@@ -30,7 +32,7 @@ class Job:
 
     Attributes:
         path: Its file.
-        sha256: Of the file's bytes; of its path where the file cannot be read.
+        sha256: Of the file's bytes; of its path where the file is none that can be read.
         key: Hash of all that the result follows from: the file, the model, and what its run says of it.
         dicom: Whether DICOM objects are wanted.
     """
@@ -55,8 +57,9 @@ def make_job(path: Path, *, made_by: Mapping[str, Any], dicom: bool) -> Job:
         dicom: Whether DICOM objects are wanted.
     """
     try:
-        sha256 = sha256_file(path) if path.is_file() else ""
-    except OSError:
+        check_file(path)  # one that is too large to be read is not hashed either
+        sha256 = sha256_file(path)
+    except (ScanError, OSError):
         sha256 = ""
     key = provenance.digest({"input": sha256, "bonescan": __version__, **made_by}) if sha256 else ""
     return Job(path, sha256 or hashlib.sha256(os.fsencode(path)).hexdigest(), key, dicom)
@@ -147,7 +150,13 @@ def _read_record(out: Path, scan_id: str) -> dict[str, Any]:
     except ValueError:
         return {}
     needed = {"key", "files", "dicom", "created"}
-    return record if isinstance(record, dict) and needed <= set(record) else {}
+    whole = isinstance(record, dict) and needed <= set(record) and _is_list_of_files(record["files"])
+    return record if whole and (record["dicom"] is None or isinstance(record["dicom"], dict)) else {}
+
+
+def _is_list_of_files(files: Any) -> bool:
+    """Whether these are names in the folder of the record, none elsewhere: those of an earlier model are removed."""
+    return isinstance(files, dict) and all(Path(name).name == name and name != ".." for name in files)
 
 
 def _write_pictures(item: Explained, finding: Finding, out: Path) -> list[Path]:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bonescan_utils.files import read_csv, read_json, safe_text, sha256_file, write_csv, write_json
-from bonescan_utils.profiles import StudyError
+from bonescan_utils.profiles import NEVER_STALE, StudyConfig, StudyError
 from bonescan_utils.seal import read_sealed, write_sealed
+from bonescan_utils.whereabouts import read_whereabouts, recorded
 
 if TYPE_CHECKING:
     from jsonschema import Draft202012Validator, ValidationError
@@ -27,6 +28,8 @@ VERSION = 1
 SCHEMA = Path(__file__).parent / "assets" / "run.schema.json"
 INPUT_COLUMNS = ("file", "bytes", "sha256")
 SHOWN = 3
+NO_RESULT = NEVER_STALE | {"profile", "keep_features"}
+"""Settings that two runs may differ in and have the same results; whether the manifest is another, its hash tells."""
 
 
 def write_record(folder: Path, record: Mapping[str, Any]) -> None:
@@ -88,6 +91,44 @@ def _validator() -> Draft202012Validator:
     from jsonschema import Draft202012Validator
 
     return Draft202012Validator(read_json(SCHEMA))
+
+
+# ------------------------------------------------------------------------------------------ used folders
+def require_same_settings(folder: Path, config: StudyConfig) -> None:
+    """Check that a run folder is new, or of a run with these settings, which goes on.
+
+    Raises:
+        StudyError: It holds results of other settings; the text says which, and what to do.
+    """
+    if not any((folder / "steps").glob("*.json")):
+        return  # nothing in it has come to its end
+    try:
+        record = read_record(folder)
+    except StudyError:
+        return  # none to go by: each step tells by its own record whether it is of these settings
+    told = list(_other_settings(record, config, read_whereabouts(folder).get("manifest")))
+    if told:
+        more = f"; and {len(told) - SHOWN} more" if len(told) > SHOWN else ""
+        raise StudyError(
+            f"{folder.name}: this folder holds a run with other settings ({'; '.join(told[:SHOWN])}{more}). Choose a"
+            " new one with --run NAME, or say --replace: what they change is made again in it, the rest is kept"
+        )
+
+
+def _other_settings(record: Mapping[str, Any], config: StudyConfig, manifest: Path | None) -> Iterator[str]:
+    """Give a line for each setting of a recorded run that is another now.
+
+    Args:
+        record: The run's record.
+        config: The settings now.
+        manifest: Where the run's manifest was; None where that is not known here.
+    """
+    was, now = record["config"], recorded(config.model_dump(mode="json"))
+    for name in (name for name in now if name in was and name not in NO_RESULT and now[name] != was[name]):
+        yield f"{name}: was {safe_text(was[name], limit=60) or 'none'}, now {safe_text(now[name], limit=60) or 'none'}"
+    elsewhere = was["manifest"] != now["manifest"] or (manifest and manifest != config.manifest.resolve())
+    if elsewhere and record["manifest"]["sha256"] != sha256_file(config.manifest):
+        yield "the manifest is another file"
 
 
 # ------------------------------------------------------------------------------------------ hashes

@@ -22,7 +22,7 @@ from bonescan_utils.leaks import audit_run, wrote_cohort
 from bonescan_utils.lock import run_lock
 from bonescan_utils.profiles import StudyConfig, StudyError, notebook_parameters
 from bonescan_utils.room import check_disk
-from bonescan_utils.run_record import VERSION, seal_record, write_record
+from bonescan_utils.run_record import VERSION, require_same_settings, seal_record, write_record
 from bonescan_utils.screen import Screen
 from bonescan_utils.steps import Step
 from bonescan_utils.temporaries import remove_stale
@@ -63,8 +63,9 @@ def find_project(start: Path | None = None) -> Project:
 
 
 def run_study(
-    config: StudyConfig, project: Project, *, screen: Screen, parent: Mapping[str, Any] | None = None
-) -> Path:
+    config: StudyConfig, project: Project, *, screen: Screen, parent: Mapping[str, Any] | None = None,
+    replace: bool = False,
+) -> Path:  # fmt: skip
     """Execute the study and return its run folder.
 
     Everything that can be checked beforehand is checked before anything is written or started.
@@ -74,6 +75,7 @@ def run_study(
         project: Where the notebooks and the runs are.
         screen: Where progress is reported.
         parent: The run that this one repeats, for its record: run, record_sha256, differs.
+        replace: Use the folder of a run with other settings: what they change is made again, the rest is kept.
 
     Raises:
         StudyError: A setting, a notebook, the disk or another run stands in the way.
@@ -94,6 +96,8 @@ def run_study(
     if config.scheduler:
         screen.line(f"work goes to {workers.describe()}")
     with run_lock(folder):
+        if not replace:
+            require_same_settings(folder, config)
         remove_stale(folder)
         write_whereabouts(folder, config.model_dump())
         record = _first_record(config, project, manifest, weights) | {"parent": parent}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -43,6 +45,19 @@ def make_scan(scan_id: str = "s0001", *, seed: int = 1, hot: bool = False, **siz
     anterior, posterior = (make_counts(2 * seed + side, hot=hot, **size) for side in (0, 1))
     pixel = (2.26, 2.26)
     return Scan(scan_id, View("anterior", anterior, pixel, "file"), View("posterior", posterior, pixel, "file"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _own_temporary_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Nothing of the tests, nor of the processes that they start, is left in the system's temporary folder."""
+    tmp_path_factory.getbasetemp()  # pytest's own folder stays where it was, to be looked into
+    before, folder = tempfile.tempdir, tempfile.mkdtemp(prefix="bonescan-")  # short: sockets lie in it
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TMPDIR", folder)
+        tempfile.tempdir = folder
+        yield
+        tempfile.tempdir = before
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @dataclass(frozen=True)

@@ -6,16 +6,19 @@ import argparse
 import errno
 import os
 import re
+import sqlite3
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import SmallCohort, make_scan
+from fabricated_run import make_record
 
 from bonescan_utils import cli, doctor, runner
 from bonescan_utils.dicom import write_dicom
 from bonescan_utils.execution import CellError
+from bonescan_utils.files import read_text_csv, write_json
 from bonescan_utils.weights import WeightsError
 
 COMMANDS = [
@@ -130,6 +133,7 @@ def test_exit_codes(
         (type("ResourceExhaustedError", (Exception,), {})("OOM when allocating"), "Out of memory"),
         (CellError("03_x", "ResourceExhaustedError", "OOM when allocating", cell=4), "Out of memory"),
         (CellError("02_x", "MemoryError", "", cell=4), "Out of memory"),
+        (CellError("03_x", "DeviceError", "16 images at a time: not enough memory", cell=4), "16 images at a time"),
         (CellError("02_x", "KernelKilled", "the notebook's Python was killed", cell=4), "Out of memory"),
         (CellError("02_x", "OSError", "[Errno 28] no room to write it: 'x'", cell=4), "The disk is full"),
     ],
@@ -171,6 +175,77 @@ def test_p02_input_without_permission_is_exit_code_2(
 ) -> None:
     assert _run_failing("check", PermissionError(errno.EACCES, "Permission denied", "x.csv"), monkeypatch) == 2
     assert "x.csv" in capsys.readouterr().err
+
+
+def test_p02_a_place_that_cannot_be_written_is_bad_input_told_with_what_to_do(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "run"))
+    (tmp_path / "file").write_text("")
+    (tmp_path / "run").mkdir()
+    write_json(tmp_path / "run" / "run.json", make_record())
+    file, run = str(tmp_path / "file"), str(tmp_path / "run")
+    for arguments in (
+        ["ingest", run, "--out", f"{file}/m.csv", "--key", str(tmp_path / "key")],
+        ["ingest", run, "--out", f"{run}/m.csv", "--key", f"{file}/key"],
+        ["export", run, "--journal", "elsevier", "--out", file],
+        ["label", str(tmp_path / "reports.csv"), "--out", f"{file}/l.csv"],
+    ):
+        (tmp_path / "reports.csv").write_text("accession,text\n1,No metastases.\n")
+        assert cli.main(arguments) == 2, arguments
+        said = capsys.readouterr().err.splitlines()[-1]
+        assert file in said and "Name another file or folder" in said and len(said) <= 500
+    assert not list((tmp_path / "run").glob("bonescan-traceback-*"))
+
+
+def test_p03_the_table_of_problems_is_of_this_check_and_never_the_manifest(
+    small_cohort: SmallCohort, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manifest, table = small_cohort.manifest, small_cohort.root / "problems.csv"
+    before = manifest.read_bytes()
+    manifest.write_text(manifest.read_text().replace(",breast,", ",br\x07east,"))
+    assert cli.main(["check", str(manifest), "--problems", str(table)]) == 2 and len(read_text_csv(table)) == 2
+    manifest.write_bytes(before)
+    assert cli.main(["check", str(manifest), "--problems", str(manifest)]) == 2
+    assert "it is the manifest itself" in capsys.readouterr().err and manifest.read_bytes() == before
+    assert cli.main(["check", str(manifest), "--problems", str(table)]) == 0
+    assert len(read_text_csv(table)) == 0 and "problem" in read_text_csv(table)
+
+
+@pytest.mark.parametrize("given", ["m.csv", "reports.csv"])
+def test_an_ingest_writes_its_quarantine_over_nothing_else(
+    given: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "reports.csv").write_text("accession,text\n1,x\n")
+    (tmp_path / "pacs").mkdir()
+    arguments = [
+        "ingest",
+        "pacs",
+        "--out",
+        "m.csv",
+        "--key",
+        "keys/k",
+        "--reports",
+        "reports.csv",
+        "--quarantine",
+        given,
+    ]
+    arguments = [str(tmp_path / word) if word[0] != "-" and word != "ingest" else word for word in arguments]
+    assert cli.main(arguments) == 2 and "neither the manifest nor the reports" in capsys.readouterr().err
+    assert (tmp_path / "reports.csv").read_text().startswith("accession") and not (tmp_path / "keys").exists()
+
+
+@pytest.mark.parametrize(("number", "code"), [(13, 3), (10 | 3 << 8, 3), (14, 2), (8, 2), (1, 1)])
+def test_p03_a_journal_that_cannot_be_written_is_told_as_a_file_is(
+    number: int, code: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorcode = number
+    assert _run_failing("ingest", error, monkeypatch) == code
+
+
+def test_a_node_that_does_not_answer_is_no_fault_of_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert _run_failing("predict", type("StoreError", (ConnectionError,), {})("node does not answer"), monkeypatch) == 2
 
 
 def test_debug_shows_where_a_fault_is(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

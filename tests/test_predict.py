@@ -340,5 +340,5 @@ def test_the_command_sends_and_a_dead_node_leaves_the_files(
     model = str(run / "models" / "proposed.keras")
     code = cli.main(["predict", str(folder / "both.dcm"), "--arm", model, "--out", str(out), "--send", "127.0.0.1:1"])
     said = capsys.readouterr()
-    assert code == 1 and "does not answer" in said.err and "internal error" not in said.err
+    assert code == 2 and "does not answer" in said.err and "fault of the program" not in said.err
     assert "1 scored (0 of them before), 0 unusable" in said.out and len(list(out.glob("*.dcm"))) == 3

@@ -29,9 +29,12 @@ from vendor_files import save as save_dicom
 
 import bonescan_utils
 from bonescan_utils import cli
+from bonescan_utils.boxes import voc_boxes
 from bonescan_utils.dicom import read_dicom
 from bonescan_utils.files import read_csv, read_text_csv, write_csv
+from bonescan_utils.gate import read_small
 from bonescan_utils.images import read_counts
+from bonescan_utils.labelling.lexicon import LexiconError, load_lexicon
 from bonescan_utils.loading import load_file, load_scan
 from bonescan_utils.manifest import COLUMNS, ManifestError, read_manifest, write_manifest
 from bonescan_utils.scan import ScanError
@@ -88,6 +91,7 @@ def _lone(ds: Dataset) -> None:
     ds.EnergyWindowVector, ds.DetectorVector = 1, 1
 
 
+STATIC = ["ORIGINAL", "PRIMARY", "STATIC", "EMISSION"]
 KIND = ["ORIGINAL", "PRIMARY", "TOMO", "EMISSION"]
 BAD_FILES: dict[str, Callable[[Path], object]] = {
     "absent": lambda path: None,
@@ -279,6 +283,10 @@ def test_p06_doubtful_views_are_refused(tmp_path: Path, change: Change) -> None:
         ),
         (put("ImageType", ["ORIGINAL", "PRIMARY", "WHOLE BODY", "TRANSMISSION"]), "not_whole_body"),
         (lambda ds: (put("Rows", 64)(ds), put("Columns", 64)(ds)), "matrix"),
+        (
+            lambda ds: (put("Rows", 64)(ds), put("Columns", 64)(ds), put("ImageType", STATIC)(ds)),
+            "not_whole_body",
+        ),
         (_iodine, "energy_window"),
     ],
 )
@@ -427,3 +435,61 @@ def test_p17_the_header_of_an_array_is_believed_only_if_the_file_holds_as_much(t
     for shape in (b"(10**12)", b"(9999999", b"(48, 17)", b"(-4, 16)"):
         (tmp_path / "x.npy").write_bytes(data[:at] + shape + data[at + 8 :])
         assert code_of(tmp_path / "x.npy") in ("truncated", "damaged", "matrix")
+
+
+# ------------------------------------------------------------------------------------------- one reader of each kind
+OPENERS = {
+    "dcmread": {"dicom.py": "input, behind the gate", "pacs/source.py": "input that `read_dicom` has read before",
+                "pacs/store.py": "objects that this package wrote"},
+    "Image.open": {"images.py": "input", "ingest/layouts.py": "input, one format", "style.py": "drawn in memory",
+                   "reporting/page.py": "drawn in memory, or a figure of the run"},
+    "np.load": {"images.py": "input", "image_store.py": "hashed before", "feature_store.py": "hashed before",
+                "backup.py": "hashed before", "phantom/cohort.py": "truth of phantoms",
+                "phantom/skeleton.py": "an asset", "phantom/template.py": "a cache of phantoms",
+                "weights.py": "an asset, hashed before"},
+    "load_model": {"models.py": "hashed before"},
+    "ElementTree.fromstring": {"boxes.py": "input, bounded, without document type"},
+    "zipfile.ZipFile": {"model_record.py": "checked, not unpacked", "phantom/cohort.py": "truth of phantoms",
+                        "reporting/word.py": "made in memory"},
+    "yaml.load": {"labelling/lexicon.py": "input, plain"}, "yaml.safe_load": {"reporting/checklists.py": "an asset"},
+    "sqlite3.connect": {"ingest/journal.py": "its own"},
+}  # fmt: skip
+"""What opens a file of a kind -> the modules that may, and what they open with it."""
+
+
+def test_p17_a_file_of_a_kind_is_opened_by_its_reader_only() -> None:
+    package, found = Path(bonescan_utils.__file__).parent, set()
+    for path in sorted(package.rglob("*.py")):
+        name = path.relative_to(package).as_posix()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call):
+                call = ast.unparse(node.func)
+                opener = next((each for each in OPENERS if f".{call}".endswith(f".{each}")), "")
+                opener = "" if opener == "load_model" and not call.startswith(("keras", "tf")) else opener
+                assert not opener or name in OPENERS[opener], f"{name}:{node.lineno}: {call}"
+                found |= {(opener, name)} if opener else set()
+    assert {(opener, name) for opener, names in OPENERS.items() for name in names} == found, "declared, no longer there"
+
+
+def test_p04_a_pipe_or_a_huge_file_among_boxes_lists_and_lexicons_is_not_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.xml")
+    (tmp_path / "zeros.xml").write_bytes(b"")
+    os.truncate(tmp_path / "zeros.xml", 400 << 30)  # a hole: it takes no room
+    for name in ("pipe.xml", "zeros.xml"):
+        with pytest.raises(ValueError, match=r"Pascal VOC file of at most 1,048,576 bytes; .*(device|are read)"):
+            voc_boxes(tmp_path / name)
+        with pytest.raises(LexiconError, match="expected a YAML lexicon of at most"):
+            load_lexicon("en", extra=[tmp_path / name])
+    (tmp_path / "larger").write_bytes(bytes(101))
+    with pytest.raises(ScanError, match="too_large"):
+        read_small(tmp_path / "larger", most=100)
+    assert read_small(tmp_path / "larger", most=101) == bytes(101)
+
+
+def test_p04_nothing_walks_through_a_whole_header() -> None:
+    """Of a data set with nested sequences these build texts that grow 7-fold a level: gigabytes from 330 bytes."""
+    forbidden = {"iterall", "walk", "to_json", "to_json_dict", "formatted_lines"}
+    for path in Path(bonescan_utils.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in forbidden:
+                assert ast.unparse(node.func) == "os.walk", f"{path.name}:{node.lineno}"

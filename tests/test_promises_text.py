@@ -148,10 +148,11 @@ def test_p10_ids_come_back_from_every_table_and_json(
     tmp_path_factory: pytest.TempPathFactory, names: list[str]
 ) -> None:
     folder = tmp_path_factory.mktemp("ids")
-    df = pd.DataFrame({"scan_id": names, "patient_id": names, "arm": names, "y_score": 0.5, "code": names})
+    columns = ("scan_id", "patient_id", "arm", "code", "unheard_of_id", "sha256_of_it")
     for name in TABLES:
-        write_csv(folder / name, df)
-        assert read_csv(folder / name)["scan_id"].tolist() == names == read_csv(folder / name)["arm"].tolist()
+        write_csv(folder / name, pd.DataFrame(dict.fromkeys(columns, names)).assign(y_score=0.5))
+        back = read_csv(folder / name)
+        assert all(back[column].tolist() == names for column in columns) and back["y_score"].dtype == float
     write_json(folder / "x.json", {"scan_ids": names})
     assert read_json(folder / "x.json")["scan_ids"] == names
     for name in names:

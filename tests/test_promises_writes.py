@@ -7,11 +7,12 @@ import errno
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +21,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import SmallCohort, make_scan
+from fabricated_run import make_record, make_run
 from matplotlib.figure import Figure
 from test_layouts import paraguay
 from vendor_files import siemens_ecam
@@ -31,7 +33,10 @@ from bonescan_utils.files import write_csv, write_json, write_text
 from bonescan_utils.image_store import build_store, open_store
 from bonescan_utils.ingest import ingest_folder
 from bonescan_utils.ingest.layouts import ingest_layout
+from bonescan_utils.ingest.outcome import Outcome
 from bonescan_utils.lock import run_lock
+from bonescan_utils.profiles import StudyError
+from bonescan_utils.run_record import seal_record
 from bonescan_utils.seal import write_sealed
 from bonescan_utils.style import save_figure
 from bonescan_utils.temporaries import remove_stale, temporary
@@ -268,6 +273,79 @@ def test_p18_an_ingest_of_a_public_layout_removes_what_a_killed_one_left(tmp_pat
     left = [left_by_a_kill(path) for path in (out / "m_boxes.csv", out / "images" / "ab" / "x.png")]
     ingest_layout(root, out / "m.csv", layout="paraguay", n_jobs=1, progress=False)
     assert not any(path.exists() for path in left)
+
+
+# ------------------------------------------------------------------------------------ ingest, archive, predictions
+def ingest(folder: Path, **more: object) -> Outcome:
+    key = folder / "keys" / "k"
+    return ingest_folder(folder / "pacs", folder / "out" / "m.csv", key_file=key, n_jobs=1, progress=False, **more)
+
+
+def test_p18_a_second_writer_into_the_folder_of_an_ingest_or_of_predictions_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from bonescan_utils import predict
+
+    siemens_ecam(tmp_path / "pacs" / "1", 1, patient="1")
+    holder = rf"process {os.getpid()} on .*another folder with --out.*\.lock"
+    monkeypatch.setattr(predict, "find_model", lambda *args, **more: None)
+    with run_lock(tmp_path / "out"):
+        with pytest.raises(StudyError, match=holder):
+            ingest(tmp_path)
+        with pytest.raises(StudyError, match=holder):
+            ingest_layout(paraguay(tmp_path / "p"), tmp_path / "out" / "m.csv", layout="paraguay", progress=False)
+        with pytest.raises(StudyError, match=holder):
+            predict.predict_files([tmp_path / "pacs"], arm="a", out=tmp_path / "out")
+        assert [path.name for path in (tmp_path / "out").iterdir()] == [".lock"]
+    assert ingest(tmp_path).scans == 1 and not (tmp_path / "out" / ".lock").exists()
+
+
+def test_p18_an_ingest_on_a_full_disk_leaves_the_earlier_manifest_and_goes_on(tmp_path: Path) -> None:
+    siemens_ecam(tmp_path / "pacs" / "1", 1, patient="1")
+    ingest(tmp_path)
+    before = state(tmp_path / "out")
+    (journal,) = (tmp_path / "keys").glob("*.journal")
+    for number in (2, 3):
+        siemens_ecam(tmp_path / "pacs" / str(number), number, patient=str(number))
+    for limit in (300, journal.stat().st_size // 2):
+        with pytest.raises((OSError, sqlite3.OperationalError)), no_file_above(limit):
+            ingest(tmp_path)
+        assert state(tmp_path / "out") == before and not list(tmp_path.rglob(".tmp-*"))
+    assert ingest(tmp_path).scans == 3
+
+
+@pytest.mark.parametrize("part", ["header", "files", "by_study"])
+def test_p19_a_damaged_journal_of_an_ingest_is_begun_anew(
+    tmp_path: Path, part: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    siemens_ecam(tmp_path / "pacs" / "1", 1, patient="1")
+    ingest(tmp_path)
+    before = state(tmp_path / "out")
+    (journal,) = (tmp_path / "keys").glob("*.journal")
+    data, at = bytearray(journal.read_bytes()), 0
+    if part != "header":  # the root page of a table or an index
+        with closing(sqlite3.connect(journal)) as base:
+            ((root,),) = base.execute("SELECT rootpage FROM sqlite_master WHERE name = ?", (part,)).fetchall()
+        at = (root - 1) * 4096
+    data[at : at + 4096] = b"\xff" * 4096
+    journal.write_bytes(data)
+    assert ingest(tmp_path).scans == 1 and state(tmp_path / "out") == before
+    assert "is damaged" in capsys.readouterr().out
+
+
+def test_p18_an_archive_is_whole_or_not_there(tmp_path: Path) -> None:
+    from bonescan_utils.crate import archive_run
+
+    pytest.importorskip("rocrate")
+    run = make_run(tmp_path / "run")
+    (run / "page.html").write_text("x" * LONG)
+    seal_record(run, make_record(), root=tmp_path)
+    (tmp_path / "crate").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(OSError), no_file_above(LONG - 1):
+        archive_run(run, tmp_path / "crate")
+    assert sorted(tmp_path.rglob("*")) == before, "no half crate, and none of its temporaries"
+    assert archive_run(run, tmp_path / "crate") > 1 and (tmp_path / "crate" / "page.html").stat().st_size == LONG
 
 
 # ---------------------------------------------------------------------------------------------------- lint

@@ -71,8 +71,27 @@ def test_the_first_page_leads_to_the_others(tmp_path: Path) -> None:
     assert "gallery.html" not in text and "report.html" not in text
     for name in ("report.html", "gallery.html"):
         (tmp_path / name).write_text("")
+    record["steps"] = [{"name": "01_cohort", "status": "done", "outputs": [{"path": "gallery.html"}]}]
     write_index(tmp_path / "index.html", record=record, links=[("01 cohort", "notebooks/01_cohort.html")])
     text = (tmp_path / "index.html").read_text()
     assert 'href="gallery.html"' in text and 'href="report.html"' in text
     assert 'href="notebooks/01_cohort.html"' in text and "&lt;quick&gt;" in text
     assert "Weights of vgg16" in text and "random" in text and "done" in text
+
+
+def test_p22_the_first_page_shows_pages_and_figures_of_this_run_only(tmp_path: Path) -> None:
+    names = ["gallery.html", "figures/roc.png", "figures/grad_cam.png"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"of an older run")
+    record = {
+        "run": "x", "config": {"profile": "quick", "seed": 7}, "manifest": {"name": "m.csv", "scans": 60},
+        "weights": {}, "steps": [{"name": "05_grad_cam", "status": "not done"}],
+    }  # fmt: skip
+    write_index(tmp_path / "index.html", record=record, links=[])
+    text = (tmp_path / "index.html").read_text()
+    assert "<img" not in text and "gallery" not in text
+    record["steps"] = [{"name": "05_grad_cam", "status": "done", "outputs": [{"path": name} for name in names]}]
+    write_index(tmp_path / "index.html", record=record, links=[])
+    text = (tmp_path / "index.html").read_text()
+    assert text.count("<img") == 2 and 'alt="roc"' in text and 'href="gallery.html"' in text

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from browser import CHROMIUM, browser
 from fabricated_run import HOSTILE, make_record, make_run
 
 from bonescan_utils import cli
-from bonescan_utils.files import write_csv
+from bonescan_utils.files import write_csv, write_json
 from bonescan_utils.profiles import StudyError
 from bonescan_utils.reporting import cards
 from bonescan_utils.reporting.catalogue import drawings_of, numbered
@@ -255,3 +256,18 @@ def test_an_empty_table_is_no_table(tmp_path: Path) -> None:
     folder = make_run(tmp_path / "run")
     write_csv(folder / "tables" / "paired_tests.csv", pd.DataFrame(columns=["arm_a", "arm_b"]))
     assert "tab-paired_tests" not in Page(report_page(read_run(folder))).ids
+
+
+def test_p22_the_report_lists_the_hash_of_every_figure_of_this_run_and_of_no_other(tmp_path: Path) -> None:
+    made = make_run(tmp_path / "run")
+    for name in ("mine.png", "mine.pdf", "stale.png"):
+        (made / "figures" / name).write_bytes((made / "figures" / "montage.png").read_bytes() + name.encode())
+    outputs = [{"path": f"figures/{name}", "rows": None, "sha256": "0" * 64} for name in ("mine.png", "mine.pdf")]
+    outputs += [{"path": name, "rows": None, "sha256": "0" * 64} for name in ("cohort.csv", "tables/metrics.csv")]
+    write_json(made / "run.json", make_record(steps=[{"name": "01_cohort", "status": "done", "outputs": outputs}]))
+    text = report_page(read_run(made)).replace("<wbr>", "")
+    hashes = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in (made / "figures").iterdir()}
+    assert hashes["mine.png"] in text and hashes["mine.pdf"] in text
+    assert hashes["stale.png"] not in text and "stale" not in text
+    write_json(made / "run.json", make_record(steps=[{"name": "01_cohort", "status": "not done"}]))
+    assert read_run(made).cohort is None, "the cohort of an older run in the same folder"

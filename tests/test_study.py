@@ -80,11 +80,11 @@ def project(tmp_path: Path) -> Project:
     return Project(tmp_path / "notebooks", tmp_path / "reports")
 
 
-def start(project: Project, **settings: Any) -> tuple[Path, str]:
+def start(project: Project, *, replace: bool = False, **settings: Any) -> tuple[Path, str]:
     """Run the toy study; return its folder and what it said."""
     settings = {"manifest": project.notebooks.parent / "data_manifest.csv", "weights": "random", **settings}
     said = io.StringIO()
-    folder = run_study(make_config("quick", settings), project, screen=Screen(said, live=False))
+    folder = run_study(make_config("quick", settings), project, screen=Screen(said, live=False), replace=replace)
     return folder, said.getvalue()
 
 
@@ -164,7 +164,7 @@ def test_a_run_resumes_and_repeats_only_what_changed(project: Project) -> None:
     _, said = start(project, seed=5)
     assert said.count("unchanged") == 2
 
-    _, said = start(project, seed=5, n_boot=177)
+    _, said = start(project, seed=5, n_boot=177, replace=True)
     assert "01_one  unchanged" in said and "02_two  (changed: parameters)" in said
     assert (folder / "two.csv").read_text() == "seed,n_boot\n5,177\n"
 
@@ -272,9 +272,41 @@ def test_p22_nothing_of_an_attempt_that_failed_stays(project: Project) -> None:
         "01_one"
     ]
     (folder / "report.html").write_text("of another run")
-    start(project, n_boot=178)
+    start(project, n_boot=178, replace=True)
     assert sorted(path.name for path in (folder / "tables").iterdir()) == ["of_178.csv"]
     assert not list((folder / "steps").glob("*.begun")) and "of another run" not in (folder / "report.html").read_text()
+
+
+def test_p22_a_folder_with_results_of_other_settings_is_refused_and_left_as_it_is(project: Project) -> None:
+    folder, _ = start(project, seed=5)
+    before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    other = project.notebooks.parent / "other" / "data_manifest.csv"
+    other.parent.mkdir()
+    other.write_text((project.notebooks.parent / "data_manifest.csv").read_text().replace("breast", "lung"))
+    for settings, told in (
+        ({"seed": 6, "n_boot": 177}, r"seed: was 5, now 6; n_boot: was 200, now 177\)\. Choose .*--run.*--replace"),
+        ({"seed": 5, "manifest": other}, "the manifest is another file"),
+    ):
+        with pytest.raises(StudyError, match=told) as caught:
+            start(project, **settings)
+        assert "\n" not in str(caught.value) and len(str(caught.value)) <= 500
+    assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
+
+
+def test_p22_the_same_settings_go_on_and_an_attempt_without_results_stands_in_nobodys_way(project: Project) -> None:
+    (project.notebooks / "mood.txt").write_text("raise")
+    with pytest.raises(CellError):
+        start(project, seed=5)
+    (project.notebooks / "mood.txt").unlink()
+    folder, _ = start(project, seed=6)
+    moved = project.notebooks.parent / "moved.csv"
+    (project.notebooks.parent / "data_manifest.csv").rename(moved)
+    _, said = start(project, seed=6, manifest=moved, n_jobs=1)
+    assert said.count("unchanged") == 2, "the same manifest at another place, and another number of processes"
+    record = folder / "run.json"
+    record.write_text(record.read_text().replace('"seed": 6', '"seed": 7'))
+    _, said = start(project, seed=6, manifest=moved)
+    assert said.count("unchanged") == 2, "a damaged record is none to go by; the steps tell by their own"
 
 
 def test_two_runs_cannot_share_a_folder(tmp_path: Path) -> None:

@@ -20,12 +20,15 @@ def _check(options: argparse.Namespace) -> int:
     from bonescan_utils import cohort
     from bonescan_utils.manifest import read_manifest
     from bonescan_utils.problems import ManifestError, write_problems
+    from bonescan_utils.profiles import StudyError
 
+    if options.problems and options.problems.resolve() == options.manifest.resolve():
+        raise StudyError(f"--problems {options.problems}: it is the manifest itself; name another file")
     problems = cohort.check(options.manifest)
+    if options.problems:
+        write_problems(options.problems, problems)  # also where there is none: nothing of an earlier check stays
     if problems:
         print(ManifestError(problems))
-        if options.problems:
-            write_problems(options.problems, problems)
         print(f"{options.manifest}: {len(problems)} problem{'s' * (len(problems) > 1)}", file=sys.stderr)
         return BAD_INPUT
     summary = cohort.describe(read_manifest(options.manifest), options.manifest.parent)

@@ -20,6 +20,10 @@ def add(commands: Commands) -> None:
     run.add_argument("--folds", metavar="K", help="also cross-validate: every scan is scored by arms that never saw it")
     run.add_argument("--seeds", metavar="R", help="repeat each fit of the cross-validation with R seeds (default: 1)")
     run.add_argument("--scheduler", metavar="ADDRESS", help="share the work out over a Dask cluster (tcp://host:8786)")
+    run.add_argument(
+        "--replace", action="store_true",
+        help="use the folder of a run with other settings: what they change is made again in it, the rest is kept",
+    )  # fmt: skip
     add_parameters(run)
 
 
@@ -36,6 +40,6 @@ def _run(options: argparse.Namespace) -> int:
     settings.setdefault("manifest", str(project.notebooks.parent / "data_manifest.csv"))
     config = make_config(options.profile, settings)
     screen = Screen(sys.stdout)
-    folder = run_study(config, project, screen=screen)
+    folder = run_study(config, project, screen=screen, replace=options.replace)
     screen.line(f"Done. Start with {shown(folder / 'index.html')}")
     return OK

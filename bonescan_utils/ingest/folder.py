@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from contextlib import closing
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -12,11 +13,12 @@ from typing import Any
 from tqdm import tqdm
 
 from bonescan_utils.ingest.examine import IMAGES, examine
-from bonescan_utils.ingest.journal import Journal
+from bonescan_utils.ingest.journal import Journal, open_journal
 from bonescan_utils.ingest.keys import Pseudonyms, default_key_file, load_key, private_files
 from bonescan_utils.ingest.outcome import (
     Outcome,
     check_target,
+    check_unlike,
     default_quarantine,
     file_flow,
     flow_files,
@@ -29,6 +31,8 @@ from bonescan_utils.ingest.scans import COPY, SHARED, Scans
 from bonescan_utils.ingest.table import HEADER, scan_id_of, study_days
 from bonescan_utils.ingest.walk import IGNORED, Found, walk
 from bonescan_utils.labelling.engine import LABELS
+from bonescan_utils.lock import NAME as LOCK
+from bonescan_utils.lock import run_lock
 from bonescan_utils.long_tables import write_rows
 from bonescan_utils.manifest import write_manifest_rows
 from bonescan_utils.problems import ManifestError, Problem
@@ -87,30 +91,30 @@ def ingest_folder(
         KeyFileError: The key cannot be used.
         CsvError: The table of reports cannot be used.
         ManifestError: `root` is no folder, or there is a manifest with labels already.
+        StudyError: Another ingest is writing to the folder of the manifest.
         RuntimeError: The files do not add up; a fault of this program.
     """
     root, manifest = Path(root), Path(manifest)
     out = manifest.parent
     _check_folder(root)
     check_target(manifest)
+    quarantine = Path(quarantine) if quarantine else default_quarantine(manifest)
+    check_unlike(quarantine, manifest, reports)
     key_file = Path(key_file) if key_file else default_key_file()
     key = load_key(key_file, output=out)
     told = read_reports(Path(reports), Pseudonyms(key)) if reports else []
-    quarantine = Path(quarantine) if quarantine else default_quarantine(manifest)
     remove_leftovers(out / IMAGES, manifest, quarantine, key_file)
     identity = "\n".join([str(root.resolve()), str(out.resolve()), hashlib.sha256(key).hexdigest()])
     name = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:12]
-    journal = Journal(key_file.with_name(f"{key_file.name}.{name}.journal"), identity)
-    try:
-        own = (out / IMAGES, manifest, quarantine, *flow_files(manifest), key_file)
+    own = (out / IMAGES, manifest, quarantine, *flow_files(manifest), out / LOCK, key_file)
+    kept = key_file.with_name(f"{key_file.name}.{name}.journal")
+    with run_lock(out, option="--out"), closing(open_journal(kept, identity)) as journal:
         _note(journal, walk(root, without=own), out, Pseudonyms(key))
         _read(journal, partial(examine, root=root.resolve(), out=out.resolve(), key=key), n_jobs, progress)
         _pair(journal)
         outcome = _written(journal, _link(journal.scans, told), manifest, quarantine, n_reports=len(told))
         _write_links(journal, key_file.with_name(f"{key_file.name}.{name}.links.csv"))
         return outcome
-    finally:
-        journal.close()
 
 
 def _check_folder(root: Path) -> None:

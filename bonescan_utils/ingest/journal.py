@@ -8,11 +8,12 @@ from __future__ import annotations
 import hashlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from bonescan_utils.files import safe_text
 from bonescan_utils.ingest.keys import private_files
 from bonescan_utils.ingest.scans import Scans
 from bonescan_utils.ingest.walk import Found
@@ -32,6 +33,28 @@ PAGE = 10_000
 """Paths that are taken from disk at once."""
 
 
+def open_journal(path: Path, identity: str, *, say: Callable[[str], object] = print) -> Journal:
+    """Opens the journal of an ingest; one that is damaged is begun anew, which is said: all files are read again.
+
+    Args:
+        path: See `Journal`.
+        identity: See `Journal`.
+        say: Called with a line on a journal that is damaged.
+
+    Raises:
+        sqlite3.OperationalError: The disk is full, or the place cannot be written to.
+    """
+    try:
+        return Journal(path, identity)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError as error:
+        say(f"{path.name} is damaged ({safe_text(error)}); all files are read again")
+        for damaged in (path, path.with_name(f"{path.name}-journal")):  # SQLite's own, of a write cut short
+            damaged.unlink(missing_ok=True)
+        return Journal(path, identity)
+
+
 class Journal:
     """The records of an ingest.
 
@@ -47,8 +70,19 @@ class Journal:
         with private_files():
             path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._base = sqlite3.connect(path)
-            self._base.executescript(_TABLES)
-            self.scans = Scans(self._base)
+            try:
+                self._begin(identity)
+            except sqlite3.Error:
+                self._base.close()
+                raise
+
+    def _begin(self, identity: str) -> None:
+        """Checks what is there, makes what is not, and drops what is of another ingest."""
+        (found,) = self._base.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise sqlite3.DatabaseError(found)
+        self._base.executescript(_TABLES)
+        self.scans = Scans(self._base)
         stamp = hashlib.sha256(f"{FORMAT}\n{identity}".encode("utf-8", "surrogateescape")).hexdigest()
         known = self._base.execute("SELECT value FROM about WHERE name = 'stamp'").fetchone()
         if known is None or known[0] != stamp:

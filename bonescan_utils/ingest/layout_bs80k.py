@@ -17,6 +17,7 @@ from typing import Any
 import pandas as pd
 
 from bonescan_utils.boxes import COLUMNS, voc_boxes
+from bonescan_utils.gate import read_small
 from bonescan_utils.ingest.layout import Layout, PublicScan
 
 FOLDERS = {"anterior": ("wholeBodyANT", "ant"), "posterior": ("wholeBodyPOST", "post")}
@@ -28,6 +29,8 @@ UNUSABLE = {"1654", "779", "722"}
 CHILD = {"1240"}
 
 MAX_PIXELS = 4096
+MAX_LIST = 16 << 20
+"""Bytes of a list of labels, at most; that of the data set has 50 kB."""
 _BOX_COLUMNS = [*COLUMNS, "label"]
 
 
@@ -53,13 +56,17 @@ def _images(base: Path, prefix: str, folder: str) -> dict[str, str]:
 
 
 def _labels(layout: Layout, root: Path, prefix: str, folder: str, images: dict[str, str]) -> dict[str, int]:
-    """Returns id -> label of the list of a view; a line that fits no image is set aside."""
+    """Returns id -> label of the list of a view; a line that fits no image is set aside.
+
+    Raises:
+        ScanError: The list is none that can be read.
+    """
     name = f"{prefix}{folder}/{folder}.txt"
     if not (root / name).is_file():
         return {}
     layout.read.append(name)
     found: dict[str, set[int]] = {}
-    lines = (root / name).read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    lines = read_small(root / name, most=MAX_LIST).decode("utf-8-sig", errors="replace").splitlines()
     for at, line in enumerate(lines, start=1):
         words = line.split()
         if not words:

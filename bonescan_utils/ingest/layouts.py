@@ -30,6 +30,7 @@ from bonescan_utils.ingest.outcome import (
     QUARANTINE_COLUMNS,
     Outcome,
     check_target,
+    check_unlike,
     default_quarantine,
     file_flow,
     flow_files,
@@ -38,6 +39,7 @@ from bonescan_utils.ingest.outcome import (
 )
 from bonescan_utils.ingest.table import EXTRA
 from bonescan_utils.ingest.walk import walk
+from bonescan_utils.lock import run_lock
 from bonescan_utils.manifest import write_manifest
 from bonescan_utils.manifest_rules import COLUMNS
 from bonescan_utils.problems import ManifestError, Problem
@@ -73,6 +75,7 @@ def ingest_layout(
 
     Raises:
         ManifestError: The folder has another layout, or the manifest was worked on already.
+        StudyError: Another ingest is writing to the folder of the manifest.
     """
     root, manifest = Path(root), Path(manifest)
     found = _FINDERS[layout](root) if root.is_dir() else None
@@ -80,8 +83,17 @@ def ingest_layout(
         raise ManifestError([Problem("DIR", value="another layout", expected=f"the folders of {layout}")])
     check_target(manifest, columns=("partition",))
     quarantine = Path(quarantine) if quarantine else default_quarantine(manifest)
+    check_unlike(quarantine, manifest)
     remove_leftovers(manifest.parent / IMAGES, manifest, quarantine)
-    read = partial(_read_scan, root=root.resolve(), out=manifest.parent.resolve())
+    with run_lock(manifest.parent, option="--out"):
+        rows = _read_scans(found, root, manifest.parent, n_jobs=n_jobs, progress=progress)
+        _set_copies_aside(rows, found)
+        return _written(found, rows, root, manifest, quarantine)
+
+
+def _read_scans(found: Layout, root: Path, out: Path, *, n_jobs: int, progress: bool) -> list[dict[str, Any]]:
+    """Returns the row of each scan that can be used; the others are added to what is set aside."""
+    read = partial(_read_scan, root=root.resolve(), out=out.resolve())
     rows = []
     jobs = n_jobs if len(found.scans) >= SERIAL_BELOW else 1
     told = in_order(read, found.scans, label="Reading scans", n_jobs=jobs, progress=progress)
@@ -91,8 +103,7 @@ def ingest_layout(
                 found.aside.append({"file": file, "row": "", "scan_id": scan.row["scan_id"], **outcome})
         else:
             rows.append(scan.row | outcome | {"_files": list(scan.files.values())})
-    _set_copies_aside(rows, found)
-    return _written(found, rows, root, manifest, quarantine)
+    return rows
 
 
 def _read_scan(scan: PublicScan, *, root: Path, out: Path) -> dict[str, Any]:

@@ -102,6 +102,17 @@ def check_target(manifest: Path, *, columns: tuple[str, ...] = ("metastasis", "p
                 raise ManifestError([Problem(str(manifest), 0, "", column, "filled cells", "none yet", hint)])
 
 
+def check_unlike(quarantine: Path, *others: str | Path | None) -> None:
+    """Checks that the quarantine is not written over the manifest or the reports.
+
+    Raises:
+        ManifestError: It is one of `others`.
+    """
+    if quarantine.resolve() in {Path(other).resolve() for other in others if other}:
+        expected = "a file of its own, neither the manifest nor the reports"
+        raise ManifestError([Problem(str(quarantine), 0, "", "", "", expected, "Give --quarantine another name.")])
+
+
 def remove_leftovers(images: Path, *tables: Path) -> None:
     """Removes what killed calls left half written: among the images, and in the folders of the tables."""
     remove_stale(images)

@@ -14,7 +14,9 @@ from typing import Any, NamedTuple
 import yaml
 
 from bonescan_utils.files import safe_text
+from bonescan_utils.gate import read_small
 from bonescan_utils.labelling.phrases import Phrase, compile_phrase
+from bonescan_utils.scan import ScanError
 
 LANGUAGES = ("en", "ko")
 MEANINGS = ("positive", "negative", "uncertain", "historical", "present", "purpose")
@@ -129,11 +131,11 @@ def _merge(
 def _read(path: Path) -> dict[str, Any]:
     """Reads and checks one file."""
     try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise LexiconError(f"{path}: cannot be read ({error.strerror}); expected a YAML lexicon") from None
-    if len(data) > MAX_BYTES:
-        raise LexiconError(f"{path}: {len(data):,} bytes; expected at most {MAX_BYTES:,}")
+        data = read_small(path, most=MAX_BYTES)
+    except (OSError, ScanError) as error:
+        why = error.reason if isinstance(error, ScanError) else error.strerror
+        expected = f"expected a YAML lexicon of at most {MAX_BYTES:,} bytes"
+        raise LexiconError(f"{path}: cannot be read ({why}); {expected}") from None
     try:
         content = yaml.load(data.decode("utf-8-sig"), Loader=_PlainLoader)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError, ValueError) as error:

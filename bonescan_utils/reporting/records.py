@@ -68,7 +68,7 @@ class RunRecord:
     def cohort(self) -> pd.DataFrame | None:
         """The scans of the study; None where the run has not come so far, or its folder holds none."""
         path = self.folder / "cohort.csv"
-        return read_csv(path) if path.is_file() else None
+        return read_csv(path) if path.is_file() and self._mine(path) else None
 
     @cached_property
     def _outputs(self) -> dict[str, str] | None:
