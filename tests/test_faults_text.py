@@ -155,7 +155,7 @@ LEXICON_FAULTS: dict[str, tuple[str | bytes | None, str]] = {
     "alias": ("a: &a [x]\ntargets: *a", "without aliases"),
     "program": ("!!python/object/apply:os.system ['true']", "not YAML"),
     "deep": ("[" * 5000, "not YAML"),
-    "large": ("#" * ((1 << 20) + 1), "1,048,577 bytes; expected at most 1,048,576"),
+    "large": ("#" * ((1 << 20) + 1), "more than 1,048,576 bytes"),
 }
 """Fault -> the file, and words of its refusal."""
 
