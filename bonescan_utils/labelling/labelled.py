@@ -80,11 +80,20 @@ def label_manifest(
     write_csv(review / QUEUE, adjudication_queue(settled))
     labels = cohort_labels(settled, agreement=review / AGREEMENT, lexicon=lexicon, min_scans=min_scans)
     if labels.empty:
-        raise LabelError(f"{manifest}: no scan has a label yet: read scans with `bonescan review {manifest}`")
+        raise LabelError(
+            f"{manifest}: no scan has a label yet: {_why_none(settled)}. Read on with `bonescan"
+            f" review {manifest} --reader B`"
+        )
     kept = df.drop(columns=["metastasis", "label_source"]).merge(labels, on="scan_id", validate="one_to_one")
     write_csv(out.with_name(f"{out.stem}_labels.csv"), settled.drop(columns=["readings", "report_label"]))
     write_manifest(out, kept)
     return Labelled(out, settled, table)
+
+
+def _why_none(settled: pd.DataFrame) -> str:
+    """Returns how many scans lack a label for which reason, the most frequent first."""
+    counts = settled.loc[settled["metastasis"].isna(), "reason"].value_counts()
+    return ", ".join(f"{n:,} {'scan' if n == 1 else 'scans'}: {reason}" for reason, n in counts.items())
 
 
 def _check_target(manifest: Path, out: Path) -> None:
