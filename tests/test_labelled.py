@@ -118,7 +118,7 @@ def test_outputs_that_cannot_be(cohort: Path, tmp_path: Path) -> None:
         with pytest.raises(LabelError, match=why):
             label_manifest(cohort, out, review=cohort.parent / "review", lexicon=load_lexicon("en"))
     read_text_csv(cohort).drop(columns="report_label").to_csv(cohort, index=False)
-    with pytest.raises(LabelError, match="no scan has a label yet: . scans: neither report label nor reading"):
+    with pytest.raises(LabelError, match="no scan has a label yet: 12 scans: neither report label nor reading"):
         label_manifest(
             cohort, tmp_path / "out/l.csv", review=cohort.parent / "review", lexicon=load_lexicon("en")
         )  # fmt: skip
