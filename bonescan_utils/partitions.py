@@ -102,7 +102,7 @@ def fold_partitions(df: pd.DataFrame, *, folds: int, fold: int, seed: int, repea
     rest = df[~held_out]
     parts = max(2, round(FOLDS * (folds - 1) / folds))
     inner = int(np.random.SeedSequence([seed, folds, fold, repeat]).generate_state(1)[0])
-    tuning = _folds(rest, inner, most=parts) == 0
+    tuning = _folds(rest, inner, most=parts, where=f" outside fold {fold} of {folds}") == 0
     partitions = pd.Series("train", index=df.index, dtype="str").where(~held_out, "test")
     partitions.loc[tuning.index[tuning]] = "tuning"
     return partitions.rename("partition")
@@ -118,8 +118,10 @@ def _check_given(df: pd.DataFrame, given: pd.Series) -> None:
         raise _error(df, "metastasis", f"labels {sorted(labels)} in train", "both labels in train")
 
 
-def _folds(df: pd.DataFrame, seed: int, *, wanted: int = 0, most: int = FOLDS) -> pd.Series:
+def _folds(df: pd.DataFrame, seed: int, *, wanted: int = 0, most: int = FOLDS, where: str = "") -> pd.Series:
     """Returns the fold of each row: of `wanted` folds, or of `most`, fewer where a label has fewer patients.
+
+    `where` tells in an error which rows these are, if they are not all.
 
     It does not depend on the order of the rows.
     """
@@ -132,7 +134,7 @@ def _folds(df: pd.DataFrame, seed: int, *, wanted: int = 0, most: int = FOLDS) -
     per_label = keys.groupby(df["metastasis"]).nunique()
     fewest = int(per_label.min()) if len(per_label) == 2 else 0
     if fewest < MIN_PATIENTS:
-        found = f"{fewest} patients with the rarer label"
+        found = f"{fewest} patients with the rarer label{where}"
         raise _error(df, "metastasis", found, f"{MIN_PATIENTS} or more patients of each label, to split them")
     if wanted > fewest:
         found = f"{fewest} patients with the rarer label"

@@ -31,10 +31,13 @@ def spellings(patient: str) -> list[str]:
 
 @st.composite
 def cohorts(draw: st.DrawFn) -> pd.DataFrame:
-    """Draws 10 to 20 patients, five of each label at least, with 1 to 3 scans, the id written otherwise each time."""
+    """Draws 16 to 24 patients, eight of each label at least, with 1 to 3 scans, the id written otherwise each time.
+
+    Of fewer, three folds of the same number of scans may leave less than three patients of a label outside one.
+    """
     rows = []
-    for at in range(draw(st.integers(10, 20))):
-        label = draw(st.integers(0, 1)) if at > 9 else at % 2
+    for at in range(draw(st.integers(16, 24))):
+        label = draw(st.integers(0, 1)) if at > 15 else at % 2
         for _ in range(draw(st.integers(1, 3))):
             patient = draw(st.sampled_from(spellings(f"Pat{at:02d}")))
             rows.append({"scan_id": f"s{len(rows):03d}", "patient_id": patient, "metastasis": label, "partition": ""})
@@ -52,6 +55,16 @@ def test_p09_no_patient_is_in_two_partitions_however_the_id_is_written(df: pd.Da
     parts = [assign_partitions(df, seed=seed), fold_partitions(df, folds=3, fold=seed % 3, seed=seed)]
     for partition in parts:
         assert (partition.groupby(df["_true"]).nunique() == 1).all() and set(partition) == {"train", "tuning", "test"}
+
+
+def test_a_fold_that_leaves_too_few_patients_is_told_with_its_number() -> None:
+    scans = [1, 1, 1, 3, 3, 1, 1, 1, 3, 1]  # of ten patients, five of each label
+    patients = [f"P{at}" for at, n in enumerate(scans) for _ in range(n)]
+    df = pd.DataFrame({"scan_id": [f"s{at}" for at in range(16)], "patient_id": patients, "partition": ""})
+    df = df.assign(metastasis=df["patient_id"].str[1].astype(int) % 2, primary_cancer="breast")
+    with pytest.raises(ManifestError, match="2 patients with the rarer label outside fold 1 of 3"):
+        for fold in range(3):
+            fold_partitions(df, folds=3, fold=fold, seed=1)
 
 
 @settings(deadline=None, max_examples=25)
